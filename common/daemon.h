@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What the three mains share: command line, descriptors from systemd by name, readiness and status, watchdog,
+ * process limits. The only module that sees sd-daemon. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/error.h"
+#include "common/loop.h"
+
+#define STAGECOACH_VERSION_TEXT STAGECOACH_VERSION /* from the build */
+
+/* umask 0077, SIGPIPE ignored, descriptor limit raised, log set up. First line of every main. */
+void daemon_init(const char *program);
+
+/* Handles --help, --version, --print-config, --config=FILE, --set=…; loads the configuration into obj.
+ * 0: go on. Positive: end with exit status (value - 1). Negative: refused, err says why (exit status 2). */
+int daemon_configure(const struct option_table *table, int argc, char **argv, const char *synopsis, void *obj,
+    struct daemon_args *ret_args, struct error *err);
+
+/* Descriptors handed over by systemd under `name`, in their order; *ret_fds is the caller's. Returns the count.
+ * The descriptors are close-on-exec and non-blocking; each can be taken once. */
+int daemon_take_fds(const char *name, int **ret_fds);
+
+void daemon_ready(const char *status_fmt, ...) _printf_(1, 2);
+void daemon_status(const char *fmt, ...) _printf_(1, 2);
+void daemon_reloading(void);
+void daemon_stopping(void);
+
+/* Feeds systemd's watchdog from the loop at half its interval, as long as alive_fn (may be NULL) says true. */
+void daemon_watchdog(struct loop *loop, bool (*alive_fn)(void *arg), void *arg);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Structs and JSON, each way, by table. The only module that sees the JSON library, and the only reader of
+ * JSON that came from outside: strict syntax, valid UTF-8, no NUL in strings, no duplicate keys, no integers
+ * beyond int64, depth at most SCHEMA_DEPTH_MAX. What is refused is refused by name:
+ * "start_instance.port: must be a whole number from 1 to 65535, not 70000".
+ *
+ * It knows nothing of messages or of what the fields mean. Pure. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/strbuf.h"
+
+#define SCHEMA_DEPTH_MAX 16
+#define SCHEMA_STRING_MAX 65536     /* default cap of a string, bytes */
+#define SCHEMA_LIST_MAX 100000      /* default cap of a list, items */
+
+enum field_type {
+    FIELD_STRING, /* char *, owned; absent or null: NULL */
+    FIELD_INT,    /* int64_t */
+    FIELD_BOOL,   /* bool */
+    FIELD_ENUM,   /* int, from a table of names */
+    FIELD_STRUCT, /* struct, embedded */
+    FIELD_LIST,   /* struct foo *name; size_t n_name; */
+    FIELD_STRV,   /* char **, list of strings */
+    FIELD_PAIRS,  /* char ** of "KEY=value", an object of strings in JSON, order kept */
+};
+
+enum field_flags {
+    FIELD_REQUIRED = 1,
+    FIELD_SECRET = 2,     /* printed as "…" by schema_print_safe */
+    FIELD_OMIT_EMPTY = 4, /* left out when NULL, 0, false, empty (default for optional strings and lists) */
+};
+
+/* True if the text is acceptable; `must` of the row then says what it must be. */
+typedef bool (*field_check_fn)(const char *text);
+
+struct schema;
+
+struct field {
+    const char *name;
+    enum field_type type;
+    unsigned flags;
+    size_t offset;
+    size_t count_offset;          /* FIELD_LIST */
+    int64_t min, max;             /* FIELD_INT: value; strings: length in bytes; lists: items. max 0 = default */
+    int64_t fallback;             /* FIELD_INT, FIELD_BOOL, FIELD_ENUM: when absent */
+    const char *const *names;     /* FIELD_ENUM */
+    int n_names;
+    const struct schema *of;      /* FIELD_STRUCT, FIELD_LIST */
+    field_check_fn check;         /* FIELD_STRING, each of FIELD_STRV, each value of FIELD_PAIRS */
+    field_check_fn check_key;     /* FIELD_PAIRS */
+    const char *must;             /* "a service name": completes "must be …" */
+};
+
+struct schema {
+    const char *name; /* prefix of error texts */
+    size_t size;      /* of the struct */
+    const struct field *fields;
+    size_t n_fields;
+    bool strict; /* an unknown key refuses the whole, by name (orders, tables); else it is ignored */
+};
+
+/* Reads text as one JSON object into *obj (zeroed first). On failure *obj is left empty, nothing to free. */
+_must_check_ int schema_read(
+    const struct schema *schema, const char *text, size_t len, void *obj, struct error *err);
+/* Appends obj as compact JSON. */
+void schema_print(const struct schema *schema, const void *obj, struct strbuf *out);
+/* The same, indented, for files and people. */
+void schema_print_pretty(const struct schema *schema, const void *obj, struct strbuf *out);
+/* The same, compact, secrets as "…": for logs. */
+void schema_print_safe(const struct schema *schema, const void *obj, struct strbuf *out);
+/* Frees what obj owns and zeroes it; safe on a zeroed struct. */
+void schema_clear(const struct schema *schema, void *obj);
+/* Deep copy into an uninitialised dst. */
+void schema_copy(const struct schema *schema, const void *src, void *dst);
+bool schema_equal(const struct schema *schema, const void *a, const void *b);
+
+/* --- the JSON-RPC 2.0 envelope --------------------------------------------------------------------------- */
+
+enum envelope_kind { ENVELOPE_CALL, ENVELOPE_NOTICE, ENVELOPE_RESULT, ENVELOPE_ERROR };
+
+struct envelope {
+    enum envelope_kind kind;
+    int64_t id;        /* calls, results, errors; both sides count from 1 for their own calls */
+    char *method;      /* calls, notices */
+    char *body;        /* params, result or error.data as compact JSON text; "{}" if absent */
+    int64_t code;      /* errors */
+    char *message;     /* errors */
+};
+
+_must_check_ int envelope_read(const char *text, size_t len, struct envelope *ret, struct error *err);
+void envelope_print(const struct envelope *envelope, struct strbuf *out);
+void envelope_done(struct envelope *envelope);
+
+/* --- rows ------------------------------------------------------------------------------------------------
+ * Each macro checks the C type of the member: a table that disagrees with its struct does not compile. */
+
+#define FIELD_TYPED_(s, m, c_type) (offsetof(s, m) + 0 * sizeof(_Generic(((s *)0)->m, c_type : 1)))
+
+#define F_STRING(s, m, fl, ...)                                                                              \
+    { .name = #m, .type = FIELD_STRING, .flags = (fl), .offset = FIELD_TYPED_(s, m, char *), __VA_ARGS__ }
+#define F_INT(s, m, fl, lo, hi, ...)                                                                         \
+    { .name = #m, .type = FIELD_INT, .flags = (fl), .offset = FIELD_TYPED_(s, m, int64_t), .min = (lo),      \
+      .max = (hi), __VA_ARGS__ }
+#define F_BOOL(s, m, fl, ...)                                                                                \
+    { .name = #m, .type = FIELD_BOOL, .flags = (fl), .offset = FIELD_TYPED_(s, m, bool), __VA_ARGS__ }
+/* The member is an int holding an enum whose names array is complete. */
+#define F_ENUM(s, m, fl, table, ...)                                                                         \
+    { .name = #m, .type = FIELD_ENUM, .flags = (fl), .offset = FIELD_TYPED_(s, m, int), .names = (table),    \
+      .n_names = (int)(sizeof(table) / sizeof((table)[0])), __VA_ARGS__ }
+#define F_STRUCT(s, m, fl, schema_of, ...)                                                                   \
+    { .name = #m, .type = FIELD_STRUCT, .flags = (fl), .offset = offsetof(s, m), .of = (schema_of),          \
+      __VA_ARGS__ }
+#define F_LIST(s, m, fl, schema_of, ...)                                                                     \
+    { .name = #m, .type = FIELD_LIST, .flags = (fl), .offset = offsetof(s, m),                               \
+      .count_offset = FIELD_TYPED_(s, n_##m, size_t), .of = (schema_of), __VA_ARGS__ }
+#define F_STRV(s, m, fl, ...)                                                                                \
+    { .name = #m, .type = FIELD_STRV, .flags = (fl), .offset = FIELD_TYPED_(s, m, char **), __VA_ARGS__ }
+#define F_PAIRS(s, m, fl, ...)                                                                               \
+    { .name = #m, .type = FIELD_PAIRS, .flags = (fl), .offset = FIELD_TYPED_(s, m, char **), __VA_ARGS__ }
+
+#define SCHEMA(label, s, table, is_strict)                                                                   \
+    { .name = (label), .size = sizeof(s), .fields = (table),                                                 \
+      .n_fields = sizeof(table) / sizeof((table)[0]), .strict = (is_strict) }
