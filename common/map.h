@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef void (*map_free_fn)(void *value);
 
@@ -30,5 +31,8 @@ struct map_iter {
 bool map_next(const struct map *map, struct map_iter *it);
 #define map_for_each(it, map) for (struct map_iter it = { 0 }; map_next((map), &it);)
 
-/* Keys sorted by strcmp; the vector (not the keys) is the caller's to free. */
+/* Keys sorted by strcmp, NULL at the end; the vector (not the keys) is the caller's to free. */
 const char **map_sorted_keys(const struct map *map);
+
+/* The hash that maps use: good for one process only, never for files or the wire. */
+uint64_t map_hash(const void *data, size_t len);

@@ -7,9 +7,10 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "common/banned.h"
 #include "common/error.h"
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Runs fn(&variable) when the variable leaves its scope. */
@@ -26,17 +27,17 @@ char *xmemdup(const void *p, size_t n); /* adds a NUL behind the copy */
 char *xasprintf(const char *fmt, ...) _printf_(1, 2);
 
 /* Takes the pointer out of the variable: `return steal_ptr(x);` hands over what _cleanup_ would free. */
-#define steal_ptr(p)                                                                                         \
-    ({                                                                                                       \
-        __typeof__(p) stolen_ = (p);                                                                         \
-        (p) = NULL;                                                                                          \
-        stolen_;                                                                                             \
+#define steal_ptr(p)                 \
+    __extension__({                  \
+        __typeof__(p) stolen_ = (p); \
+        (p) = NULL;                  \
+        stolen_;                     \
     })
 
 /* Replaces an owned string by a copy of another (either may be NULL). */
 void str_set(char **slot, const char *value);
 
 /* For _cleanup_: */
-void free_ptr(void *pp);  /* char * and other plain heap memory */
-void close_fd(int *fd);   /* closes unless -1, sets -1, keeps errno */
+void free_ptr(void *pp); /* char * and other plain heap memory */
+void close_fd(int *fd);  /* closes unless -1, sets -1, keeps errno */
 int steal_fd(int *fd);
