@@ -43,6 +43,8 @@
 #define FRAME_HELLO_MAX 4096
 #define PAGE_MAX 1000 /* rows of a list in one answer; more by `cursor` */
 #define INSTANCES_MAX 1000 /* of one release */
+#define DOCUMENT_PART_MAX (64 * 1024)
+#define DOCUMENT_SIZE_MAX (64 * 1024 * 1024)
 
 enum role { ROLE_NONE, ROLE_ADMIN, ROLE_DEPLOYER, ROLE_VIEWER, ROLE_DRONE, ROLE_ROUTER, ROLE_HUB, ROLE_MAX_ };
 extern const char *const role_names[ROLE_MAX_];
@@ -155,7 +157,7 @@ struct msg_identity {
     char *cert_pem;
     char *ca_pem;
     char *fleet;
-    int64_t role; /* enum role */
+    int role; /* enum role */
     char *name;
     char **services; /* deployers: what they may change; empty = all */
     int64_t expires_us;

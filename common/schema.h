@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Structs and JSON, each way, by table. The only module that sees the JSON library, and the only reader of
- * JSON that came from outside: strict syntax, valid UTF-8, no NUL in strings, no duplicate keys, no integers
- * beyond int64, depth at most SCHEMA_DEPTH_MAX. What is refused is refused by name:
- * "start_instance.port: must be a whole number from 1 to 65535, not 70000".
+/* Structs and JSON, each way, by table, for all JSON that came from outside or goes there. What json.h takes is
+ * checked against the table's types, ranges and names, and what is refused is refused by name:
+ * "orders.orders[3].run.health.kind: must be one of stays-up, http, tcp, exec, notify, not \"htp\"".
  *
  * It knows nothing of messages or of what the fields mean. Pure. */
 
@@ -13,14 +12,15 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/json.h"
 #include "common/strbuf.h"
 
-#define SCHEMA_DEPTH_MAX 16
+#define SCHEMA_DEPTH_MAX JSON_DEPTH_MAX
 #define SCHEMA_STRING_MAX 65536     /* default cap of a string, bytes */
 #define SCHEMA_LIST_MAX 100000      /* default cap of a list, items */
 
 enum field_type {
-    FIELD_STRING, /* char *, owned; absent or null: NULL */
+    FIELD_STRING, /* char *, owned; absent, null or, unless required, "": NULL */
     FIELD_INT,    /* int64_t */
     FIELD_BOOL,   /* bool */
     FIELD_ENUM,   /* int, from a table of names */
@@ -33,7 +33,7 @@ enum field_type {
 enum field_flags {
     FIELD_REQUIRED = 1,
     FIELD_SECRET = 2,     /* printed as "…" by schema_print_safe */
-    FIELD_OMIT_EMPTY = 4, /* left out when NULL, 0, false, empty (default for optional strings and lists) */
+    FIELD_OMIT_EMPTY = 4, /* left out when it equals its fallback; optional strings and lists always are */
 };
 
 /* True if the text is acceptable; `must` of the row then says what it must be. */
@@ -47,7 +47,7 @@ struct field {
     unsigned flags;
     size_t offset;
     size_t count_offset;          /* FIELD_LIST */
-    int64_t min, max;             /* FIELD_INT: value; strings: length in bytes; lists: items. max 0 = default */
+    int64_t min, max; /* FIELD_INT: value; FIELD_STRING: bytes; lists, pairs: items. max 0: default, no limit */
     int64_t fallback;             /* FIELD_INT, FIELD_BOOL, FIELD_ENUM: when absent */
     const char *const *names;     /* FIELD_ENUM */
     int n_names;
@@ -68,6 +68,12 @@ struct schema {
 /* Reads text as one JSON object into *obj (zeroed first). On failure *obj is left empty, nothing to free. */
 _must_check_ int schema_read(
     const struct schema *schema, const char *text, size_t len, void *obj, struct error *err);
+/* The same, and on failure *ret_line (may be NULL) is the line of what was refused, from 1: for files. */
+_must_check_ int schema_read_at(
+    const struct schema *schema, const char *text, size_t len, void *obj, int *ret_line, struct error *err);
+/* The same from a value that is parsed already; NULL reads as an empty object. */
+_must_check_ int schema_read_json(
+    const struct schema *schema, const struct json *value, void *obj, int *ret_line, struct error *err);
 /* Appends obj as compact JSON. */
 void schema_print(const struct schema *schema, const void *obj, struct strbuf *out);
 /* The same, indented, for files and people. */
@@ -86,9 +92,9 @@ enum envelope_kind { ENVELOPE_CALL, ENVELOPE_NOTICE, ENVELOPE_RESULT, ENVELOPE_E
 
 struct envelope {
     enum envelope_kind kind;
-    int64_t id;        /* calls, results, errors; both sides count from 1 for their own calls */
+    int64_t id;        /* calls, results, errors; both sides count from 1 for their own calls. Errors: 0 = of none */
     char *method;      /* calls, notices */
-    char *body;        /* params, result or error.data as compact JSON text; "{}" if absent */
+    char *body;        /* params, result or error.data as JSON text; "{}" if absent */
     int64_t code;      /* errors */
     char *message;     /* errors */
 };

@@ -12,6 +12,8 @@
 #include "common/error.h"
 #include "common/strbuf.h"
 
+struct schema;
+
 #define TABLE_FORMAT 1
 #define TABLE_ROUTES_MAX 100000
 #define TABLE_ENDPOINTS_MAX 100000
@@ -38,7 +40,7 @@ struct table_release {
     char *version;
     char *commit;                 /* may be NULL in hand-written tables */
     int64_t weight;               /* hand-written form: ranges are made in declared order. -1: absent */
-    struct table_range *ranges;   /* the hub's form */
+    struct table_range *ranges;   /* the hub's form; always there after table_read where traffic is meant */
     size_t n_ranges;
     struct table_endpoint *endpoints;
     size_t n_endpoints;
@@ -69,5 +71,6 @@ _must_check_ int table_read(const char *text, size_t len, struct table *ret, str
 void table_print(const struct table *table, struct strbuf *out);
 void table_clear(struct table *table);
 
-/* Ranges in declared order for whole weights; the last one with a weight ends at 2^32 - 1. */
+/* Ranges in declared order for whole weights, in place of the ranges there; the last one with a weight ends at
+ * 2^32 - 1. The weights become -1: what they said is in the ranges. */
 void table_ranges_from_weights(struct table_service *service);
