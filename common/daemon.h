@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/config.h"
 #include "common/error.h"
@@ -16,10 +17,16 @@
 /* umask 0077, SIGPIPE ignored, descriptor limit raised, log set up. First line of every main. */
 void daemon_init(const char *program);
 
-/* Handles --help, --version, --print-config, --config=FILE, --set=…; loads the configuration into obj.
+/* Handles --help, --version, --print-config, --config=FILE, --set=Section.Key=VALUE, and every key of the table as
+ * an option of its own (Key "TableFile": --table-file=VALUE); loads the configuration into obj. What the command
+ * line sets is in ret_args->settings, the caller's to free with strv_free.
  * 0: go on. Positive: end with exit status (value - 1). Negative: refused, err says why (exit status 2). */
-int daemon_configure(const struct option_table *table, int argc, char **argv, const char *synopsis, void *obj,
+_must_check_ int daemon_configure(const struct option_table *table, int argc, char **argv, const char *synopsis, void *obj,
     struct daemon_args *ret_args, struct error *err);
+
+/* The file and the command line's settings over it, into a fresh obj: for a reload. On failure *obj is empty. */
+_must_check_ int daemon_load_config(
+    const struct option_table *table, const struct daemon_args *args, void *obj, struct error *err);
 
 /* Descriptors handed over by systemd under `name`, in their order; *ret_fds is the caller's. Returns the count.
  * The descriptors are close-on-exec and non-blocking; each can be taken once. */
@@ -29,6 +36,8 @@ void daemon_ready(const char *status_fmt, ...) _printf_(1, 2);
 void daemon_status(const char *fmt, ...) _printf_(1, 2);
 void daemon_reloading(void);
 void daemon_stopping(void);
+/* Another process takes our place as the service's main one. */
+void daemon_main_pid(pid_t pid);
 
 /* Feeds systemd's watchdog from the loop at half its interval, as long as alive_fn (may be NULL) says true. */
 void daemon_watchdog(struct loop *loop, bool (*alive_fn)(void *arg), void *arg);

@@ -5,14 +5,13 @@
  * travels as document_begin, parts of at most DOCUMENT_PART_MAX bytes and document_end with the SHA-256 of the
  * whole, and is applied whole or not at all. This module cuts and joins; what is inside is the receiver's. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/error.h"
 #include "common/messages.h"
+#include "common/sha256.h"
 #include "common/strbuf.h"
-
-#define DOCUMENT_PART_MAX (64 * 1024)
-#define DOCUMENT_SIZE_MAX (64 * 1024 * 1024)
 
 struct link;
 struct reply;
@@ -25,12 +24,15 @@ typedef void (*document_done_fn)(int result, const char *reason, void *arg);
 void document_send(struct link *link, enum document_kind kind, int64_t revision, const char *text, size_t len,
     document_done_fn fn, void *arg);
 
-/* Receiving side: one of these per link. */
+/* Receiving side: one of these per link. A refused beginning or part is remembered and told again at the end,
+ * which is the call that gets an answer. */
 struct document_sink {
     struct strbuf text;
     enum document_kind kind;
     int64_t id, revision, bytes;
     bool open;
+    struct sha256 sha;
+    struct error refusal; /* code 0: none */
 };
 
 void document_sink_done(struct document_sink *sink);

@@ -13,14 +13,16 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/list.h"
 #include "common/messages.h"
 
 #define LINK_HEARTBEAT_MS 5000     /* a ping after so much silence of ours */
 #define LINK_SILENCE_MS 15000      /* a peer silent for so long is closed */
 #define LINK_HELLO_MS 10000        /* time from the connection to hello */
-#define LINK_CALLS_MAX 1024        /* calls of ours in flight */
+#define LINK_CALLS_MAX 1024        /* calls in flight, of ours and of the peer's */
 #define LINK_OUTPUT_HIGH (256 * 1024) /* above this link_is_congested() */
 #define LINK_OUTPUT_MAX (8 * 1024 * 1024) /* above this the peer is dropped as too slow */
+#define LINK_FRAMES_PER_TURN 64    /* the rest waits for the next turn */
 
 struct link;
 struct loop;
@@ -34,6 +36,7 @@ struct peer {
     char *address;       /* "10.0.0.5:51234" or "local" */
     char *serial;        /* of the certificate, hex; NULL without one */
     bool expired;        /* a certificate past its date: may only renew */
+    char *key;           /* SHA-256 of its public key, hex; NULL without one */
 };
 
 /* --- answering -------------------------------------------------------------------------------------------
@@ -75,7 +78,7 @@ struct link_spec {
 };
 
 /* Takes over a stream that is connected, TLS and all (server: accepted). `is_server` waits for hello, the other
- * side sends it. */
+ * side sends it. The peer is known at once as far as the certificate tells. */
 struct link *link_new(struct loop *loop, struct stream *stream, bool is_server, const struct link_spec *spec);
 void link_free(struct link *link); /* NULL is fine; no callback comes after it */
 /* Sends what is queued, then closes; LINK_CLOSED follows. */
@@ -87,8 +90,12 @@ const struct msg_hello *link_hello(const struct link *link);    /* the peer's; N
 bool link_is_connected(const struct link *link);
 bool link_is_congested(const struct link *link);
 size_t link_output_bytes(const struct link *link);
+/* Stops and goes on reading the peer's frames; its silence does not count meanwhile. */
+void link_pause(struct link *link, bool pause);
 bool link_offers(const struct link *link, const char *feature);
 struct loop *link_loop(const struct link *link);
+/* Why the peer refused our hello, ERROR_NONE if it did not; at LINK_CLOSED. */
+enum error_kind link_refusal(const struct link *link);
 
 /* Completes exactly once, never before link_call has returned: with result 0 and the answer's struct (borrowed),
  * or with a negative errno: -ECONNRESET lost, -ETIMEDOUT, -EREMOTEIO refused by the peer (kind and reason are
@@ -101,3 +108,12 @@ int64_t link_call(
     struct link *link, enum msg_type type, const void *m, int64_t timeout_ms, link_answer_fn fn, void *arg);
 void link_cancel(struct link *link, int64_t id); /* fn will not run */
 void link_notify(struct link *link, enum msg_type type, const void *m);
+
+/* For document.c: something that sends when there is room, in the order of being added, one at a time. */
+struct link_feed {
+    struct list link;
+    bool (*on_room)(struct link_feed *feed);             /* little is queued: send some; false: nothing to send */
+    void (*on_gone)(struct link_feed *feed, bool closed); /* out of the list already; not closed: freed */
+};
+void link_feed_add(struct link *link, struct link_feed *feed); /* on_room follows, not at once */
+void link_feed_remove(struct link *link, struct link_feed *feed);

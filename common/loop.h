@@ -33,8 +33,9 @@ void loop_advance(struct loop *loop, int64_t ms);
 mono_t loop_now(const struct loop *loop);
 wall_t loop_wall(const struct loop *loop);
 
-/* For wire.c and stream.c only. */
+/* For wire.c only: the base, and that it handled something. */
 struct event_base *loop_base(struct loop *loop);
+void loop_count_event(struct loop *loop);
 
 /* fn(obj) runs once, when the present turn is over. */
 void loop_free_later(struct loop *loop, void *obj, void (*fn)(void *obj));
@@ -48,6 +49,7 @@ struct timer {
     timer_fn fn;
     void *arg;
     mono_t due;
+    uint64_t seq;   /* order of arming: breaks ties, and keeps a timer set in a pass for the next */
     int heap_index; /* -1: not armed */
 };
 
@@ -56,6 +58,18 @@ void timer_done(struct timer *t); /* as timer_clear; safe on a zeroed timer */
 void timer_set(struct timer *t, int64_t in_ms);
 void timer_clear(struct timer *t);
 bool timer_is_set(const struct timer *t);
+
+/* --- tasks: embedded, run once in the next turn, which then does not wait ------------------------------- */
+
+struct task {
+    struct list link;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+void task_init(struct task *task, void (*fn)(void *arg), void *arg);
+void task_done(struct task *task); /* cancels; safe on a zeroed task */
+void loop_soon(struct loop *loop, struct task *task); /* once, however often it is asked for */
 
 /* --- foreign descriptors --------------------------------------------------------------------------------- */
 

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The lower of two levels of input and output: one non-blocking descriptor in a loop, plain or TLS, without
+ * any buffer of its own. It is embedded in its owner and small enough for thousands. Deadlines are the
+ * owner's; buffers, framing and names are stream.h's.
+ *
+ * Events are edges, state is in the wire: an event says what became possible, wire_read and wire_writev go on
+ * until -EAGAIN. Back-pressure is not calling wire_read; nothing has to be switched off for it. An owner that
+ * stops before -EAGAIN for any other reason asks for another turn with wire_again. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define WIRE_ACCEPTS_PER_TURN 16
+#define WIRE_ACCEPT_RETRY_MS 250 /* pause of a listener that ran out of descriptors */
+#define WIRE_BACKLOG 511
+
+#include "common/error.h"
+#include "common/loop.h"
+
+struct tls_context;
+struct tls_facts;
+struct tls_session;
+struct wire;
+
+enum wire_event {
+    WIRE_READABLE = 1,
+    WIRE_WRITABLE = 2,
+    WIRE_CLOSED = 4,    /* the peer has ended its direction (bytes may still wait), or connecting failed: see
+                         * wire->error */
+    WIRE_CONNECTED = 8, /* after wire_connect; comes with WIRE_WRITABLE */
+};
+
+/* events: enum wire_event, or-ed; always at least one. The wire may be closed inside it, and its owner freed
+ * by loop_free_later. */
+typedef void (*wire_fn)(struct wire *wire, unsigned events);
+
+struct wire {
+    wire_fn fn;               /* its owner is found by container_of */
+    struct loop *loop;        /* NULL: closed or never opened */
+    struct tls_session *tls;  /* NULL: plain */
+    int fd;
+    int error;                /* negative errno of a failed connect, 0 without */
+    bool readable, writable;  /* until -EAGAIN was seen */
+    bool eof;                 /* end of the peer's direction was announced (not yet read) */
+    bool connecting;
+    bool is_socket;
+    bool read_wants_write, write_wants_read; /* TLS */
+    struct task again;
+    _Alignas(8) unsigned char event_[128];   /* the loop library's own, built and ended by wire.c */
+};
+
+/* Numeric addresses and paths: "10.0.0.5:80", "[::1]:80", "unix:/run/x.sock", "/run/x.sock". */
+struct wire_address {
+    struct sockaddr_storage sa;
+    socklen_t len;
+};
+
+/* default_port 0: a port is required. "*" as the host is any address. -EINVAL with the reason; -EDESTADDRREQ
+ * if the host is no number (a name: stream.h resolves). */
+_must_check_ int wire_address_parse(
+    const char *text, int default_port, struct wire_address *ret, struct error *err);
+/* The same text as host (without brackets) and port, for names too. */
+_must_check_ int wire_host_split(
+    const char *text, int default_port, char **ret_host, int *ret_port, struct error *err);
+#define WIRE_ADDRESS_TEXT_MAX 128
+/* "10.0.0.5:51234", "[::1]:80", "local" for unix sockets; buf of WIRE_ADDRESS_TEXT_MAX bytes, returned. */
+char *wire_address_text(const struct wire_address *address, char *buf);
+
+/* Makes *wire unopened: wire_close on it is harmless. */
+void wire_init(struct wire *wire, wire_fn fn);
+/* Takes the descriptor (made non-blocking and close-on-exec); events follow from the next turn on. */
+void wire_adopt(struct wire *wire, struct loop *loop, int fd);
+/* Begins to connect; WIRE_CONNECTED or WIRE_CLOSED follows, never before this returned. Negative errno: could
+ * not even begin. */
+_must_check_ int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address *address);
+/* Closes at once, what is unsent is lost. No event comes after it. */
+void wire_close(struct wire *wire);
+/* The same, and the peer of a plain TCP connection sees a reset, not an end. */
+void wire_abort(struct wire *wire);
+/* Takes the plain descriptor out of the wire, which is then as after wire_init. */
+int wire_steal_fd(struct wire *wire);
+bool wire_is_open(const struct wire *wire);
+
+/* > 0: bytes; 0: end of the peer's direction; -EAGAIN: wait for WIRE_READABLE; else a negative errno (TLS:
+ * -EPROTO, and wire_failure says what). */
+ssize_t wire_read(struct wire *wire, void *buf, size_t len);
+/* May write less than all. -EAGAIN: wait for WIRE_WRITABLE, then offer the same bytes (and more, if there are)
+ * again. Gathers up to WIRE_IOV_MAX parts; for TLS they are coalesced into records. */
+#define WIRE_IOV_MAX 16
+ssize_t wire_writev(struct wire *wire, const struct iovec *iov, int n);
+ssize_t wire_write(struct wire *wire, const void *data, size_t len);
+/* Ends our direction, after what was written. TLS: close_notify first. */
+void wire_shutdown_write(struct wire *wire);
+/* Another call of fn next turn with what is still readable or writable. */
+void wire_again(struct wire *wire);
+
+/* TLS. The session begins with the next wire_handshake: 0 done, -EAGAIN: go on at the next event, else failed
+ * with err. wire_tls_facts is NULL before that and on plain wires. */
+void wire_start_tls(struct wire *wire, struct tls_context *context, bool is_server);
+_must_check_ int wire_handshake(struct wire *wire, struct error *err);
+const struct tls_facts *wire_tls_facts(const struct wire *wire);
+/* One clause on the last failed call that returned `code`: "connection reset by peer", "hub refused the
+ * certificate: …". */
+void wire_failure(const struct wire *wire, int code, struct error *err);
+
+/* --- listening -------------------------------------------------------------------------------------------- */
+
+/* fd: non-blocking, close-on-exec, taken by the callee. peer: its address. */
+typedef void (*wire_accept_fn)(void *arg, int fd, const struct wire_address *peer);
+
+struct wire_listener;
+
+/* Watches a listening descriptor (taken). At most WIRE_ACCEPTS_PER_TURN a turn; without descriptors it pauses
+ * for WIRE_ACCEPT_RETRY_MS and counts. */
+struct wire_listener *wire_listener_new(struct loop *loop, int fd, wire_accept_fn fn, void *arg);
+void wire_listener_free(struct wire_listener *listener);
+void wire_listener_pause(struct wire_listener *listener, bool pause);
+/* How often it ran out of descriptors. */
+int64_t wire_listener_starved(const struct wire_listener *listener);
+
+/* A listening socket on an address as above ("*:7000", port 0: any). A stale unix socket is replaced, a live
+ * one refused. */
+_must_check_ int wire_listen(const char *address, int default_port, int *ret_fd, struct error *err);
+int wire_local_port(int fd); /* of a bound socket; 0 if it has none */
