@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/fuzz/target.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "common/schema.h"
+#include "common/strbuf.h"
+#include "hubd/manifest.h"
+
+/* What is taken has legal values, and comes back whole from its kept form. */
+static void check(const struct manifest *m)
+{
+    for (size_t i = 0; i < m->n_services; i++) {
+        struct manifest_service copy;
+        _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
+        schema_print(&manifest_service_schema, &m->services[i], &text);
+        if (schema_read(&manifest_service_schema, text.data, text.len, &copy, NULL) < 0 ||
+            !schema_equal(&manifest_service_schema, &m->services[i], &copy))
+            abort();
+        schema_clear(&manifest_service_schema, &copy);
+    }
+}
+
+static void read_one(const struct manifest_source *source)
+{
+    struct manifest m = { 0 };
+    struct error err = { 0 };
+    int r = manifest_read(source, &m, &err);
+    if ((r < 0) != (err.text[0] != '\0') || (r != 0 && m.n_services > 0))
+        abort();
+    check(&m);
+    manifest_clear(&m);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    _cleanup_(free_ptr) char *text = xstrndup((const char *)data, size);
+    read_one(&(struct manifest_source){ .app = "shop", .manifest = text, .tag = "1.2.3" });
+    read_one(&(struct manifest_source){ .app = "shop", .package = text, .lockfile = size % 2 });
+    read_one(&(struct manifest_source){ .app = "shop", .procfile = text });
+    return 0;
+}
