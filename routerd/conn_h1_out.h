@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The sending half of conn_h1.c: answers framed and written, what is left queued; the client_ops of HTTP/1. */
+
+#include <stdbool.h>
+
+#include "routerd/exchange.h"
+
+struct conn_h1;
+
+extern const struct client_ops conn_h1_ops;
+
+void conn_h1_own_answer(struct conn_h1 *conn, int status, const char *text, int retry_after_s);
+/* The exchange is over: the next request, or the end of the connection. */
+void conn_h1_done(struct conn_h1 *conn);
+/* Writes what waits. */
+void conn_h1_flush(struct conn_h1 *conn);
+/* conn_h1.c: reads on, unless that is what is being done. */
+void conn_h1_go_on(struct conn_h1 *conn);

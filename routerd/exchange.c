@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: MIT */
+#include "routerd/exchange.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "routerd/endpoint.h"
+#include "routerd/match.h"
+#include "routerd/settings.h"
+#include "routerd/upconn.h"
+#include "routerd/worker.h"
+
+#define UP_IOV 15
+#define MAX_FORWARDS_REACHED "Max-Forwards ends here"
+
+static void attach(struct exchange *ex);
+static void flush(struct exchange *ex);
+
+/* --- life ------------------------------------------------------------------------------------------------ */
+
+/* The queue's deadline, while no connection has one of its own. */
+static void on_deadline(struct wheel_node *node)
+{
+    struct exchange *ex = container_of(node, struct exchange, deadline);
+    exchange_fail(ex, 503, "the service is busy", 1, "waited too long for an endpoint");
+}
+
+struct exchange *exchange_new(struct worker *worker, const struct client_ops *ops, void *client)
+{
+    struct exchange *ex = worker->free_exchanges;
+    if (ex) {
+        worker->free_exchanges = (struct exchange *)(void *)ex->link.next;
+        worker->n_free_exchanges--;
+    } else {
+        ex = xmalloc(sizeof(*ex));
+    }
+    memset(ex, 0, offsetof(struct exchange, request_text));
+    ex->worker = worker;
+    ex->ops = ops;
+    ex->client = client;
+    ex->head = ex->head_block;
+    list_init(&ex->waiting);
+    wheel_node_init(&ex->deadline, on_deadline);
+    list_append(&worker->exchanges, &ex->link);
+    endpoint_count(&worker->counters.in_flight, 1);
+    endpoint_count(&worker->counters.requests, 1);
+    return ex;
+}
+
+/* Memory is used again only when the turn is over: callers further up the stack may still look at the state. */
+static void recycle(void *p)
+{
+    struct exchange *ex = p;
+    struct worker *worker = ex->worker;
+    if (worker->n_free_exchanges >= WORKER_FREE_MAX) {
+        free(ex);
+        return;
+    }
+    ex->link.next = (struct list *)(void *)worker->free_exchanges;
+    worker->free_exchanges = ex;
+    worker->n_free_exchanges++;
+}
+
+static bool want_sample(struct worker *worker)
+{
+    if (worker->settings->sample_per_s == 0)
+        return false;
+    int64_t second = worker_now_us(worker) / CLOCK_US_PER_S;
+    if (second != worker->sample_second) {
+        worker->sample_second = second;
+        worker->sampled = 0;
+    }
+    return worker->sampled++ < worker->settings->sample_per_s;
+}
+
+static void record(struct exchange *ex, int64_t duration_us, const char *reason)
+{
+    struct worker *worker = ex->worker;
+    bool slow = worker->settings->slow_ms > 0 && duration_us > worker->settings->slow_ms * CLOCK_US_PER_MS &&
+        ex->state != EXCHANGE_TUNNEL;
+    if (!reason && ex->status < 500 && !slow && !want_sample(worker))
+        return;
+    struct access_record *r = access_begin(worker->access);
+    if (!r)
+        return;
+    r->duration_us = duration_us;
+    r->status = ex->status;
+    r->slow = slow;
+    r->reason = reason;
+    memcpy(r->request, ex->request_text, ex->request_text_len);
+    if (ex->table && ex->release)
+        snprintf(r->release, sizeof(r->release), "%s", ex->release->name);
+    if (ex->endpoint)
+        snprintf(r->endpoint, sizeof(r->endpoint), "%s", ex->endpoint->id);
+    access_commit(worker->access);
+}
+
+static void count_answer(struct exchange *ex, int64_t duration_us)
+{
+    struct worker *worker = ex->worker;
+    struct endpoint_local *local = registry_local(worker->registry, worker->index, ex->endpoint->slot);
+    endpoint_count(&local->requests, 1);
+    endpoint_count(&local->status[ex->status / 100], 1);
+    atomic_store_explicit(&local->last_hit_us, loop_wall(worker->loop).us, memory_order_relaxed);
+    if (ex->state != EXCHANGE_TUNNEL)
+        endpoint_count(&local->latency[latency_bucket(duration_us)], 1);
+}
+
+static void count_failure(struct exchange *ex)
+{
+    struct endpoint_local *local =
+        registry_local(ex->worker->registry, ex->worker->index, ex->endpoint->slot);
+    endpoint_count(&local->failures, 1);
+}
+
+/* Everything but the client's side ends. */
+static void release_all(struct exchange *ex, bool keep_upstream, const char *reason)
+{
+    struct worker *worker = ex->worker;
+    int64_t duration_us = clock_mono().us - ex->started_us;
+    record(ex, duration_us, reason);
+    if (ex->endpoint && ex->head_answered)
+        count_answer(ex, duration_us);
+    struct upconn *up = ex->up;
+    ex->up = NULL;
+    if (up && keep_upstream)
+        upconn_give_back(up);
+    else
+        upconn_close(up);
+    exchange_count_out(ex);
+    if (ex->table)
+        worker_table_release(worker, ex->table);
+    ex->table = NULL;
+    list_remove(&ex->waiting);
+    list_remove(&ex->link);
+    wheel_node_done(&worker->wheel, &ex->deadline);
+    queue_clear(&ex->out, &worker->blocks);
+    if (ex->head != ex->head_block)
+        free(ex->head);
+    ex->head = ex->head_block;
+    ex->state = EXCHANGE_OVER;
+    endpoint_count(&worker->counters.in_flight, -1);
+    loop_free_later(worker->loop, ex, recycle);
+}
+
+/* The answer is whole. The connection to the endpoint goes back if the request was taken whole, too. */
+void exchange_finish(struct exchange *ex)
+{
+    bool clean = ex->state == EXCHANGE_ANSWERING && ex->request_whole && ex->out.bytes == 0 &&
+        ex->head_sent == ex->head_len && ex->answer_keeps && !ex->out_broken;
+    const struct client_ops *ops = ex->ops;
+    void *client = ex->client;
+    ex->ops = NULL;
+    release_all(ex, clean, NULL);
+    if (ops)
+        ops->done(client);
+}
+
+void exchange_fail(struct exchange *ex, int status, const char *text, int retry_after_s, const char *reason)
+{
+    const struct client_ops *ops = ex->ops;
+    void *client = ex->client;
+    bool answered = ex->head_answered;
+    ex->ops = NULL;
+    if (!answered)
+        ex->status = status;
+    if (!reason)
+        reason = status >= 500 ? text : NULL;
+    release_all(ex, false, reason);
+    if (!ops)
+        return;
+    if (answered) {
+        ops->reset(client, reason);
+        return;
+    }
+    ops->own_answer(client, status, text, retry_after_s);
+    ops->done(client);
+}
+
+void exchange_abort(struct exchange *ex, int status, const char *reason)
+{
+    if (ex->state == EXCHANGE_OVER)
+        return;
+    ex->ops = NULL;
+    if (!ex->head_answered)
+        ex->status = status;
+    release_all(ex, false, reason);
+}
+
+/* --- beginning ------------------------------------------------------------------------------------------- */
+
+static void add_text(struct exchange *ex, struct http1_slice s)
+{
+    size_t room = sizeof(ex->request_text) - ex->request_text_len;
+    size_t n = s.len < room ? s.len : room;
+    memcpy(ex->request_text + ex->request_text_len, s.ptr, n);
+    ex->request_text_len = (uint16_t)(ex->request_text_len + n);
+}
+
+/* The parser let only visible ASCII into method, host and path. */
+static void describe(struct exchange *ex, const struct http1_head *head)
+{
+    add_text(ex, head->method);
+    add_text(ex, HTTP1_SLICE(" "));
+    add_text(ex, head->authority);
+    add_text(ex, head->path);
+}
+
+static void write_head(struct exchange *ex, const struct http1_head *head, const struct forward *forward)
+{
+    struct http1_out out;
+    http1_out_init(&out, ex->head_block, EXCHANGE_HEAD_BLOCK);
+    headers_request(&out, head, forward, ex->service->name);
+    if (out.full) {
+        ex->head = xmalloc(WORKER_HEAD_OUT);
+        http1_out_init(&out, ex->head, WORKER_HEAD_OUT);
+        headers_request(&out, head, forward, ex->service->name);
+    }
+    ex->head_len = out.full ? 0 : out.len;
+}
+
+static bool ends_here(const struct http1_head *head)
+{
+    const struct http1_field *f =
+        head->method_id == HTTP1_METHOD_OPTIONS ? http1_find(head, HTTP1_FIELD_MAX_FORWARDS) : NULL;
+    return f && f->value_len == 1 && f->value[0] == '0';
+}
+
+bool exchange_begin(struct exchange *ex, const struct http1_head *head, const struct forward *forward)
+{
+    struct worker *worker = ex->worker;
+    struct exchange_refusal refusal;
+    ex->started_us = clock_mono().us;
+    ex->method_id = (uint8_t)head->method_id;
+    ex->idempotent = http1_method_is_idempotent(head->method_id);
+    ex->request_framing = (uint8_t)head->body;
+    ex->upgrade_asked = head->upgrade;
+    ex->continue_asked = head->expect_continue;
+    ex->table = worker_table_hold(worker);
+    describe(ex, head);
+    if (ends_here(head)) {
+        exchange_fail(ex, 200, MAX_FORWARDS_REACHED, 0, NULL);
+        return false;
+    }
+    int64_t max = worker->settings->body_bytes;
+    if (max > 0 && head->body == HTTP1_BODY_LENGTH && head->content_length > (uint64_t)max) {
+        exchange_fail(ex, 413, "the body is larger than allowed here", 0, NULL);
+        return false;
+    }
+    if (exchange_route(ex, head, &refusal) != PICK_ENDPOINT) {
+        exchange_fail(ex, refusal.status, refusal.text, refusal.retry_after_s, NULL);
+        return false;
+    }
+    write_head(ex, head, forward);
+    if (ex->head_len == 0) {
+        exchange_fail(ex, 431, "the head is too large to be passed on", 0, NULL);
+        return false;
+    }
+    attach(ex);
+    return ex->state != EXCHANGE_OVER;
+}
+
+/* --- an upstream connection ------------------------------------------------------------------------------ */
+
+static void wait_for_endpoint(struct exchange *ex)
+{
+    ex->state = EXCHANGE_PICKING;
+    if (list_empty(&ex->waiting))
+        worker_add_waiter(ex->worker, ex);
+    if (!wheel_is_set(&ex->deadline))
+        wheel_set(&ex->worker->wheel, &ex->deadline, ex->worker->settings->queue_ms);
+}
+
+static void log_ejection(struct exchange *ex, const char *reason, int64_t ms)
+{
+    log_warning(&(struct log_about){ .instance = ex->endpoint->id },
+        "endpoint %s of %s gets no requests for %" PRId64 " ms: %s", ex->endpoint->address_text,
+        ex->table ? ex->release->name : "a tunnel", ms, reason);
+}
+
+static void endpoint_broke(struct exchange *ex, bool connecting, const char *reason)
+{
+    int64_t ms;
+    count_failure(ex);
+    if (ex->n_tried < EXCHANGE_TRIES_MAX)
+        ex->tried[ex->n_tried++] = ex->endpoint->slot;
+    if (endpoint_failed(ex->endpoint, worker_now_us(ex->worker), connecting, &ms))
+        log_ejection(ex, reason, ms);
+}
+
+/* Picks until a connection stands, is on its way, or nothing is left to pick. */
+static void attach(struct exchange *ex)
+{
+    struct worker *worker = ex->worker;
+    for (;;) {
+        struct exchange_refusal refusal;
+        enum pick pick = exchange_pick(ex, &refusal);
+        if (pick == PICK_WAIT) {
+            wait_for_endpoint(ex);
+            return;
+        }
+        if (pick == PICK_ANSWER) {
+            exchange_fail(ex, refusal.status, refusal.text, refusal.retry_after_s, NULL);
+            return;
+        }
+        exchange_count_in(ex);
+        int error = 0;
+        struct upconn *up = ex->fresh_only ? NULL : upconn_take(worker, ex->endpoint, ex->idempotent);
+        if (!up)
+            up = upconn_connect(worker, ex->endpoint, &error);
+        if (up) {
+            ex->up = up;
+            up->exchange = ex;
+            ex->state = up->connected ? EXCHANGE_ASKING : EXCHANGE_CONNECTING;
+            wheel_clear(&ex->deadline);
+            exchange_arm(ex);
+            return;
+        }
+        endpoint_broke(ex, true, strerror(-error));
+        exchange_count_out(ex);
+        if (ex->n_tried == EXCHANGE_TRIES_MAX) {
+            exchange_fail(ex, 503, "the service can't be reached", 1, NULL);
+            return;
+        }
+    }
+}
+
+void exchange_wake(struct exchange *ex)
+{
+    list_remove(&ex->waiting);
+    exchange_rebase(ex);
+    attach(ex);
+    if (ex->state == EXCHANGE_ASKING)
+        flush(ex);
+}
+
+/* The phase's deadline. Content is measured in windows. */
+void exchange_arm(struct exchange *ex)
+{
+    const struct settings *s = ex->worker->settings;
+    int64_t ms = 0;
+    ex->window_bytes = ex->moved_bytes;
+    switch (ex->state) {
+    case EXCHANGE_CONNECTING:
+        ms = s->connect_ms;
+        break;
+    case EXCHANGE_ASKING:
+        ms = ex->out.bytes > 0 || ex->head_sent < ex->head_len ? s->body_ms : s->first_byte_ms;
+        break;
+    case EXCHANGE_ANSWERING:
+        ms = s->answer_ms;
+        break;
+    case EXCHANGE_TUNNEL:
+        ms = s->tunnel_ms;
+        break;
+    default:
+        return;
+    }
+    wheel_set(&ex->worker->wheel, &ex->up->deadline, ms);
+}
+
+/* Nothing of an answer has been seen. What may be repeated is asked elsewhere; a pooled connection that was closed
+ * while we asked says nothing about the endpoint. */
+void exchange_broken(struct exchange *ex, bool connecting, const char *reason)
+{
+    bool stale = !connecting && ex->up->reused;
+    bool repeat = connecting || (ex->idempotent && !ex->content_sent && !ex->up->in);
+    if (!stale)
+        endpoint_broke(ex, connecting, reason);
+    ex->fresh_only |= stale;
+    upconn_close(ex->up);
+    ex->up = NULL;
+    exchange_count_out(ex);
+    if (!repeat || ex->n_tried == EXCHANGE_TRIES_MAX || (!stale && ex->n_tried == 0)) {
+        exchange_fail(ex, connecting ? 503 : 502, "the service did not answer", connecting ? 1 : 0, reason);
+        return;
+    }
+    ex->head_sent = 0;
+    ex->n_informational = 0;
+    exchange_rebase(ex);
+    attach(ex);
+    if (ex->state == EXCHANGE_ASKING)
+        flush(ex);
+}
+
+/* --- sending --------------------------------------------------------------------------------------------- */
+
+static void sent(struct exchange *ex, size_t n)
+{
+    size_t head_rest = ex->head_len - ex->head_sent;
+    size_t of_head = n < head_rest ? n : head_rest;
+    ex->head_sent += of_head;
+    ex->moved_bytes += (int64_t)n;
+    if (n > of_head)
+        ex->content_sent = true;
+}
+
+static bool all_sent(const struct exchange *ex)
+{
+    return ex->out.bytes == 0 && ex->head_sent == ex->head_len;
+}
+
+/* Our direction of a tunnel ends when the client's has. */
+static void shut_if_due(struct exchange *ex)
+{
+    if (ex->state == EXCHANGE_TUNNEL && ex->request_whole && !ex->end_shut && all_sent(ex)) {
+        ex->end_shut = true;
+        wire_shutdown_write(&ex->up->wire);
+    }
+}
+
+static void write_failed(struct exchange *ex, int code)
+{
+    /* The endpoint may have answered before it closed: what it said is still to be read. */
+    if (code == -EPIPE || code == -ECONNRESET) {
+        ex->out_broken = true;
+        ex->content_sent |= ex->out.bytes > 0 || ex->request_framing != HTTP1_BODY_NONE;
+        queue_clear(&ex->out, &ex->worker->blocks);
+        ex->head_sent = ex->head_len;
+        ex->up->wire.readable = true;
+        wire_again(&ex->up->wire);
+        return;
+    }
+    exchange_broken(ex, false, "writing to the endpoint failed");
+}
+
+/* Head and content in one write; what is left waits. */
+static void send_now(struct exchange *ex, const struct iovec *parts, int n)
+{
+    struct iovec iov[UP_IOV + 1];
+    int k = 0;
+    size_t total = 0, head_rest = ex->head_len - ex->head_sent;
+    if (head_rest > 0)
+        iov[k++] = (struct iovec){ ex->head + ex->head_sent, head_rest };
+    for (int i = 0; i < n; i++)
+        iov[k++] = parts[i];
+    for (int i = 0; i < k; i++)
+        total += iov[i].iov_len;
+    ssize_t w = wire_writev(&ex->up->wire, iov, k);
+    if (w == -EAGAIN)
+        w = 0;
+    if (w < 0) {
+        write_failed(ex, (int)w);
+        return;
+    }
+    sent(ex, (size_t)w);
+    ex->slow = (size_t)w < total;
+    size_t skip = (size_t)w > head_rest ? (size_t)w - head_rest : 0;
+    queue_add_rest(&ex->out, &ex->worker->blocks, parts, n, skip);
+    exchange_arm(ex);
+    shut_if_due(ex);
+}
+
+/* Chunk framing around content; room for two more parts than n must be in `parts`. */
+static int frame(struct exchange *ex, struct iovec *parts, const struct iovec *content, int n, bool end,
+    const struct http1_head *trailers, char *chunk_head)
+{
+    static char crlf[] = "\r\n", last[] = HTTP1_LAST_CHUNK, crlf_last[] = "\r\n" HTTP1_LAST_CHUNK;
+    size_t total = 0;
+    int k = 0;
+    for (int i = 0; i < n; i++)
+        total += content[i].iov_len;
+    bool chunked = ex->request_framing == HTTP1_BODY_CHUNKED && ex->state != EXCHANGE_TUNNEL;
+    if (chunked && total > 0)
+        parts[k++] = (struct iovec){ chunk_head, http1_chunk_head(chunk_head, total) };
+    for (int i = 0; i < n; i++) {
+        if (content[i].iov_len > 0)
+            parts[k++] = content[i];
+    }
+    if (!chunked)
+        return k;
+    if (end && !trailers)
+        parts[k++] = total > 0 ? (struct iovec){ crlf_last, sizeof(crlf_last) - 1 }
+                               : (struct iovec){ last, sizeof(last) - 1 };
+    else if (total > 0)
+        parts[k++] = (struct iovec){ crlf, sizeof(crlf) - 1 };
+    if (end && trailers) {
+        struct http1_out out;
+        http1_out_init(&out, ex->worker->head_out, WORKER_HEAD_OUT);
+        http1_out_literal(&out, "0\r\n");
+        headers_trailers(&out, trailers);
+        parts[k++] = (struct iovec){ out.data, out.len };
+    }
+    return k;
+}
+
+void exchange_send(
+    struct exchange *ex, const struct iovec *content, int n, bool end, const struct http1_head *trailers)
+{
+    struct iovec parts[UP_IOV];
+    char chunk_head[HTTP1_CHUNK_HEAD_MAX];
+    if (ex->state == EXCHANGE_OVER || ex->out_broken) {
+        ex->request_whole |= end;
+        return;
+    }
+    int k = frame(ex, parts, content, n, end, trailers, chunk_head);
+    ex->request_whole |= end;
+    bool later = ex->state == EXCHANGE_PICKING || ex->state == EXCHANGE_CONNECTING || ex->out.bytes > 0;
+    if (later)
+        queue_add_rest(&ex->out, &ex->worker->blocks, parts, k, 0);
+    else
+        send_now(ex, parts, k);
+}
+
+bool exchange_wants_content(const struct exchange *ex)
+{
+    return ex->state != EXCHANGE_PICKING && ex->state != EXCHANGE_CONNECTING && ex->out.bytes == 0;
+}
+
+size_t exchange_read_size(const struct exchange *ex)
+{
+    return ex->slow ? WORKER_SLOW_READ : WORKER_BUFFER;
+}
+
+static void flush(struct exchange *ex)
+{
+    while (!all_sent(ex)) {
+        struct iovec iov[UP_IOV + 1];
+        int k = 0;
+        size_t head_rest = ex->head_len - ex->head_sent;
+        if (head_rest > 0)
+            iov[k++] = (struct iovec){ ex->head + ex->head_sent, head_rest };
+        k += queue_iov(&ex->out, iov + k, UP_IOV);
+        ssize_t w = wire_writev(&ex->up->wire, iov, k);
+        if (w == -EAGAIN)
+            return;
+        if (w < 0) {
+            write_failed(ex, (int)w);
+            return;
+        }
+        sent(ex, (size_t)w);
+        if ((size_t)w > head_rest)
+            queue_consume(&ex->out, &ex->worker->blocks, (size_t)w - head_rest);
+    }
+    exchange_arm(ex);
+    shut_if_due(ex);
+    if (ex->ops && !ex->request_whole)
+        ex->ops->credit(ex->client);
+}
+
+/* --- the upstream's events ------------------------------------------------------------------------------- */
+
+static const char *connect_reason(const struct exchange *ex)
+{
+    return ex->up->wire.error == -ECONNREFUSED ? "connection refused" : "can't be reached";
+}
+
+void exchange_on_upstream(struct exchange *ex, unsigned events)
+{
+    struct upconn *up = ex->up;
+    if (ex->state == EXCHANGE_CONNECTING) {
+        if (events & WIRE_CONNECTED) {
+            up->connected = true;
+            ex->state = EXCHANGE_ASKING;
+            exchange_arm(ex);
+        } else if (events & WIRE_CLOSED) {
+            exchange_broken(ex, true, connect_reason(ex));
+            return;
+        } else {
+            return;
+        }
+    }
+    if (events & WIRE_WRITABLE)
+        flush(ex);
+    if (ex->state != EXCHANGE_OVER && ex->up == up)
+        exchange_read_answer(ex);
+}
+
+/* A window in which enough moved is followed by another one. While the client is what we wait for, its own
+ * deadline counts. */
+void exchange_on_upstream_timeout(struct exchange *ex)
+{
+    const struct settings *s = ex->worker->settings;
+    int64_t moved = ex->moved_bytes - ex->window_bytes;
+    bool sending = !all_sent(ex);
+    switch (ex->state) {
+    case EXCHANGE_CONNECTING:
+        exchange_broken(ex, true, "connecting timed out");
+        return;
+    case EXCHANGE_ASKING:
+        if (!ex->request_whole && !sending) {
+            exchange_arm(ex);
+            return;
+        }
+        if (sending && moved >= s->body_rate * s->body_ms / CLOCK_MS_PER_S) {
+            exchange_arm(ex);
+            return;
+        }
+        endpoint_broke(ex, false, "timed out");
+        exchange_fail(ex, 504, "the service did not answer in time", 0, "timed out");
+        return;
+    case EXCHANGE_ANSWERING:
+        if (moved > 0 || (ex->ops && ex->ops->is_congested(ex->client))) {
+            exchange_arm(ex);
+            return;
+        }
+        exchange_fail(ex, 504, "", 0, "the answer stopped");
+        return;
+    case EXCHANGE_TUNNEL:
+        if (moved > 0) {
+            exchange_arm(ex);
+            return;
+        }
+        exchange_fail(ex, 504, "", 0, NULL);
+        return;
+    default:
+        return;
+    }
+}

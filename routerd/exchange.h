@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* One request: its head → pick → an upstream connection → its body → the answer → done, or a tunnel. It reads and
+ * writes the upstream side; to its client it speaks through client_ops, behind which HTTP/1 (conn_h1.h) stands
+ * today. Nothing it does blocks or locks.
+ *
+ * Back-pressure: content from the client goes on while nothing waits for the upstream (exchange_wants_content),
+ * the answer while nothing waits for the client (client_ops.is_congested). */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "common/http1.h"
+#include "common/list.h"
+#include "common/wire.h"
+#include "routerd/headers.h"
+#include "routerd/queue.h"
+#include "routerd/wheel.h"
+
+#define EXCHANGE_HEAD_BLOCK 4096   /* larger heads are allocated */
+#define EXCHANGE_TRIES_MAX 3
+#define EXCHANGE_INFORMATIONAL_MAX 16 /* 1xx before an answer */
+#define EXCHANGE_CONTENT_IOV 10    /* parts of content in one write */
+#define EXCHANGE_READS_MAX 8       /* of 128 kB in one turn */
+#define EXCHANGE_REQUEST_TEXT_MAX 128
+
+struct endpoint;
+struct exchange;
+struct match_release;
+struct match_service;
+struct upconn;
+struct worker;
+struct worker_table;
+
+struct client_ops {
+    /* A whole answer's head from the endpoint, and the content that came with it. `end`: that is all. After it the
+     * exchange may be gone. Content is copied or written before this returns. */
+    void (*answer)(void *client, const struct http1_head *head, bool upgrade, const char *cookie,
+        struct iovec *content, int n, bool end);
+    /* More content, the end, and trailers (NULL: none). */
+    void (*content)(
+        void *client, struct iovec *content, int n, bool end, const struct http1_head *trailers);
+    void (*informational)(void *client, const struct http1_head *head);
+    /* An answer of our own instead of one from an endpoint. */
+    void (*own_answer)(void *client, int status, const char *text, int retry_after_s);
+    /* The answer can't be completed: what went out must not look whole. */
+    void (*reset)(void *client, const char *reason);
+    bool (*is_congested)(void *client);
+    /* exchange_wants_content() is true again. */
+    void (*credit)(void *client);
+    /* The exchange is over and forgets its client; what was answered is whole. */
+    void (*done)(void *client);
+};
+
+enum exchange_state {
+    EXCHANGE_PICKING,    /* no endpoint yet; in worker->waiters if it has to wait */
+    EXCHANGE_CONNECTING,
+    EXCHANGE_ASKING,     /* request on its way, no final head yet */
+    EXCHANGE_ANSWERING,
+    EXCHANGE_TUNNEL,
+    EXCHANGE_OVER,
+    EXCHANGE_STATE_MAX_
+};
+
+struct exchange {
+    struct list link; /* in worker->exchanges, or the freelist */
+    struct worker *worker;
+    const struct client_ops *ops; /* NULL once the client is told that it is over */
+    void *client;
+    enum exchange_state state;
+    struct list waiting; /* in worker->waiters */
+    struct wheel_node deadline;
+
+    struct worker_table *table; /* what the three below point into; NULL in tunnels */
+    const struct match_service *service;
+    const struct match_release *release;
+    struct endpoint *endpoint;
+    struct upconn *up;
+    bool counted; /* in the endpoint's in_flight */
+
+    char *head;   /* as sent upstream: head_block or allocated; kept until a retry is out of the question */
+    size_t head_len, head_sent;
+    struct queue out;      /* content for the upstream, framed */
+    uint32_t tried[EXCHANGE_TRIES_MAX];
+    uint8_t n_tried;
+    uint8_t n_informational;
+    uint8_t method_id;
+    uint8_t request_framing; /* enum http1_body_kind, to the upstream */
+    bool idempotent;
+    bool pinned;           /* the request named the release */
+    bool content_sent;     /* of the request: a part is gone and not kept */
+    bool request_whole;    /* the client's side is complete */
+    bool upgrade_asked, continue_asked;
+    bool slow;             /* the upstream took less than was offered */
+    bool client_slow;      /* the client did; set by its side */
+    bool end_shut;         /* tunnel: our direction is ended */
+    bool running;          /* inside the reading of an answer */
+    bool assigned;         /* a new cookie goes with the answer */
+    bool head_answered;
+    bool fresh_only;       /* pooled connections have failed it */
+    bool out_broken;       /* the endpoint takes no more of the request */
+    bool answer_keeps;     /* the endpoint keeps the connection behind its answer */
+    struct http1_body body; /* of the answer */
+    int status;
+    uint32_t position;     /* in the service's ranges */
+    uint32_t assignment;   /* value of the cookie */
+    int64_t started_us;    /* monotonic, exact */
+    int64_t window_bytes, moved_bytes; /* of the present body window */
+    uint16_t request_text_len;
+    char request_text[EXCHANGE_REQUEST_TEXT_MAX]; /* for the log */
+    char head_block[EXCHANGE_HEAD_BLOCK];
+};
+
+/* Begins with a parsed head; content follows by exchange_send. True: it goes on. False: it was answered already and
+ * ops->done has run. */
+struct exchange *exchange_new(struct worker *worker, const struct client_ops *ops, void *client);
+bool exchange_begin(struct exchange *ex, const struct http1_head *head, const struct forward *forward);
+
+/* Content from the client (NULL, 0: none), `end` when that was all. The first call sends the head too. */
+void exchange_send(
+    struct exchange *ex, const struct iovec *content, int n, bool end, const struct http1_head *trailers);
+bool exchange_wants_content(const struct exchange *ex);
+/* How much to read from the client at once. */
+size_t exchange_read_size(const struct exchange *ex);
+/* The client has taken all that waited. */
+void exchange_resume(struct exchange *ex);
+/* The client is gone, or breaks off: nothing more goes to it, the upstream connection ends. `reason` for the log,
+ * NULL: none. */
+void exchange_abort(struct exchange *ex, int status, const char *reason);
+
+/* --- from upconn.c ---------------------------------------------------------------------------------------- */
+
+void exchange_on_upstream(struct exchange *ex, unsigned events);
+void exchange_on_upstream_timeout(struct exchange *ex);
+
+/* --- between exchange*.c ----------------------------------------------------------------------------------- */
+
+/* WAIT: there are endpoints, all at their limit; someone who ends wakes us. ANSWER: *refusal says what. */
+enum pick { PICK_ENDPOINT, PICK_WAIT, PICK_ANSWER };
+
+struct exchange_refusal {
+    int status;
+    const char *text; /* a constant */
+    int retry_after_s;
+};
+
+/* exchange_pick.c: route, pin, assignment. */
+enum pick exchange_route(
+    struct exchange *ex, const struct http1_head *head, struct exchange_refusal *refusal);
+/* The same service and release in the table of now, if there are; before another try. */
+void exchange_rebase(struct exchange *ex);
+/* Endpoint of the release that was chosen; sets ex->endpoint. */
+enum pick exchange_pick(struct exchange *ex, struct exchange_refusal *refusal);
+void exchange_count_in(struct exchange *ex);
+void exchange_count_out(struct exchange *ex);
+/* exchange.c: ends it with an answer of our own, if nothing was answered yet; else resets. */
+void exchange_fail(struct exchange *ex, int status, const char *text, int retry_after_s, const char *reason);
+void exchange_finish(struct exchange *ex);
+/* exchange_answer.c */
+void exchange_read_answer(struct exchange *ex);
+/* exchange.c: the upstream connection broke before anything of the answer came. */
+void exchange_broken(struct exchange *ex, bool connecting, const char *reason);
+void exchange_arm(struct exchange *ex);
+void exchange_wake(struct exchange *ex);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The routing table compiled for lookup: host and path → service → release → endpoint slots. Immutable once
+ * built; shared by all workers, each of which holds one reference; nothing in it is locked. Cost of a lookup
+ * does not grow with the number of routes, services, releases or endpoints.
+ *
+ * Run-time state of endpoints is elsewhere (endpoint.h): here they are slot numbers, which the builder's caller
+ * hands out. Pure. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/http1.h"
+
+struct table;
+
+#define MATCH_SEGMENTS_MAX 32 /* of a route's path */
+#define MATCH_HOST_MAX 255
+#define MATCH_NONE UINT32_MAX
+
+struct match_release {
+    const char *version;
+    const char *commit; /* NULL if the table gives none */
+    const char *name;   /* "web@0.2.2", for logs and answers */
+    const uint32_t *slots; /* endpoints that take new requests */
+    uint32_t n_slots;
+};
+
+/* Positions up to and including `last` that no earlier row took. */
+struct match_range {
+    uint32_t last;
+    uint32_t release; /* index, or MATCH_NONE for a gap */
+};
+
+struct match_service {
+    const char *name;
+    bool pin_header, pin_cookie, pin_host;
+    const struct match_release *releases;
+    uint32_t n_releases;
+    const struct match_range *ranges;
+    uint32_t n_ranges;
+    uint32_t n_live;  /* releases that have a range */
+    uint32_t only;    /* the one, if n_live is 1; else MATCH_NONE */
+    const uint32_t *by_commit; /* releases that have a commit, sorted by it */
+    uint32_t n_by_commit;
+};
+
+struct match_table {
+    int64_t epoch;
+    int64_t serial; /* of this process: what workers acknowledge */
+    const struct match_service *services;
+    uint32_t n_services;
+    uint32_t n_routes;
+    /* Slots that are named, draining ones too. */
+    const uint32_t *slots;
+    const bool *slot_draining;
+    uint32_t n_slots;
+    _Atomic int refs;
+    struct match_table *next_retired; /* routerd.c's list of those to be freed */
+    struct match_index *index; /* match.c's own */
+    void *memory;              /* everything above is in it */
+};
+
+/* Slot for an endpoint of the table; called once for each. MATCH_NONE: no room. */
+typedef uint32_t (*match_slot_fn)(void *arg, const char *id, const char *address, bool draining,
+    int64_t max_in_flight);
+
+/* `table` is a valid one (table_read). The result has one reference. */
+_must_check_ int match_build(const struct table *table, match_slot_fn slot_fn, void *arg,
+    struct match_table **ret, struct error *err);
+void match_ref(struct match_table *table);
+/* True if that was the last one: the caller then frees it, on a thread that has time. */
+bool match_unref(struct match_table *table);
+void match_free(struct match_table *table); /* NULL is fine */
+
+struct match_route {
+    const struct match_service *service; /* NULL: no such host, or no route for that path */
+    const struct match_release *release; /* the host names a version: it; NULL otherwise */
+    bool pinned_by_host;                 /* with release NULL: the host names a version that is not there */
+};
+
+/* Exact host, then version host ("0-2-2.web.…", "g35819ef.web.…"), then wildcards from the longest, then "*";
+ * in the first of them that has a route for the path, the longest path by whole segments. host: without port, in
+ * any case, a dot at its end does not count. */
+struct match_route match_route(
+    const struct match_table *table, struct http1_slice host, struct http1_slice path);
+
+const struct match_service *match_find_service(const struct match_table *table, const char *name, size_t len);
+/* A pin as people write it: "0.2.2", "0.2.2+g35819ef", "g35819ef" (at least 4 digits). NULL: none, or ambiguous. */
+const struct match_release *match_find_release(
+    const struct match_table *table, const struct match_service *service, struct http1_slice pin);
+/* Release of a position; NULL where there is none (no range at all, or a gap). */
+const struct match_release *match_at(const struct match_service *service, uint32_t position);

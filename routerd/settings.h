@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What routerd.conf and the command line say. One row per key in settings.c. */
+
+#include <stdint.h>
+
+#include "common/config.h"
+
+#define WORKERS_MAX 64
+
+struct settings {
+    /* [Router] */
+    int64_t workers;
+    char *state_directory;
+    char *table;   /* a file to serve and watch; empty: the hub's */
+    char **listen; /* addresses, where systemd hands over no sockets */
+    char **trusted_proxies;
+    char *cookie_key; /* file; empty: by the fleet, or made in the state directory */
+    /* [Hub] */
+    char *hub;
+    /* [Limits] */
+    int64_t connections, requests_per_connection, head_bytes, fields, body_bytes, idle_per_endpoint;
+    int64_t buffered_bytes; /* of one worker, for slow readers */
+    /* [Timeouts], milliseconds */
+    int64_t head_ms, idle_ms, body_ms, connect_ms, first_byte_ms, answer_ms, tunnel_ms, queue_ms;
+    int64_t body_rate; /* bytes per second */
+    /* [Log] */
+    int64_t slow_ms, sample_per_s;
+};
+
+extern const struct option_table settings_table;

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#include "routerd/traffic.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/link.h"
+#include "common/loop.h"
+#include "common/mem.h"
+#include "routerd/endpoint.h"
+#include "routerd/match.h"
+#include "routerd/routerd.h"
+#include "routerd/uplink.h"
+#include "routerd/worker.h"
+
+#define ENDPOINTS_PER_REPORT 500 /* of one frame */
+
+struct traffic {
+    struct routerd *routerd;
+    struct timer soon;
+};
+
+static void on_soon(void *arg)
+{
+    traffic_report(arg, false);
+}
+
+struct traffic *traffic_new(struct routerd *routerd)
+{
+    struct traffic *traffic = xcalloc(1, sizeof(*traffic));
+    traffic->routerd = routerd;
+    timer_init(&traffic->soon, routerd->loop, on_soon, traffic);
+    return traffic;
+}
+
+void traffic_free(struct traffic *traffic)
+{
+    if (!traffic)
+        return;
+    timer_done(&traffic->soon);
+    free(traffic);
+}
+
+void traffic_report_soon(struct traffic *traffic)
+{
+    if (!timer_is_set(&traffic->soon))
+        timer_set(&traffic->soon, ROUTERD_DRAIN_REPORT_MS);
+}
+
+#define LOAD(counter) ((int64_t)atomic_load_explicit(&(counter), memory_order_relaxed))
+
+static void add_local(struct endpoint_traffic *t, const struct endpoint_local *l, uint32_t *latency)
+{
+    t->in_flight += LOAD(l->in_flight);
+    t->requests += LOAD(l->requests);
+    t->status_1xx += LOAD(l->status[1]);
+    t->status_2xx += LOAD(l->status[2]);
+    t->status_3xx += LOAD(l->status[3]);
+    t->status_4xx += LOAD(l->status[4]);
+    t->status_5xx += LOAD(l->status[5]);
+    t->failures += LOAD(l->failures);
+    if (LOAD(l->last_hit_us) > t->last_hit_us)
+        t->last_hit_us = LOAD(l->last_hit_us);
+    for (unsigned b = 0; b < ENDPOINT_LATENCY_BUCKETS; b++)
+        latency[b] += (uint32_t)LOAD(l->latency[b]);
+}
+
+/* Percentiles of what came since the last report. */
+static void fill_latency(struct endpoint_traffic *t, struct endpoint *e, const uint32_t *latency)
+{
+    int64_t n = 0, seen = 0;
+    for (unsigned b = 0; b < ENDPOINT_LATENCY_BUCKETS; b++)
+        n += latency[b] - e->reported_latency[b];
+    for (unsigned b = 0; n > 0 && b < ENDPOINT_LATENCY_BUCKETS; b++) {
+        seen += latency[b] - e->reported_latency[b];
+        if (t->p50_us == 0 && seen * 2 >= n)
+            t->p50_us = latency_value(b);
+        if (t->p99_us == 0 && seen * 100 >= n * 99)
+            t->p99_us = latency_value(b);
+    }
+    memcpy(e->reported_latency, latency, sizeof(e->reported_latency));
+}
+
+/* True if it is to be told. */
+static bool fill(struct routerd *r, struct endpoint *e, bool all, struct endpoint_traffic *ret)
+{
+    uint32_t latency[ENDPOINT_LATENCY_BUCKETS] = { 0 };
+    *ret = (struct endpoint_traffic){ .endpoint = e->id };
+    for (unsigned w = 0; w < r->n_workers; w++)
+        add_local(ret, registry_local(r->registry, w, e->slot), latency);
+    ret->ejected = endpoint_is_ejected(e, loop_now(r->loop).us);
+    bool moved = ret->in_flight != e->reported_in_flight || (uint64_t)ret->requests != e->reported_requests ||
+        (uint64_t)ret->failures != e->reported_failures || ret->ejected != e->reported_ejected;
+    if (!moved && !(all && ret->in_flight > 0))
+        return false;
+    e->reported_in_flight = ret->in_flight;
+    e->reported_requests = (uint64_t)ret->requests;
+    e->reported_failures = (uint64_t)ret->failures;
+    e->reported_ejected = ret->ejected;
+    fill_latency(ret, e, latency);
+    return true;
+}
+
+void traffic_report(struct traffic *traffic, bool all)
+{
+    struct routerd *r = traffic->routerd;
+    if (!r->uplink || !uplink_is_connected(r->uplink) || !r->serving)
+        return;
+    timer_clear(&traffic->soon);
+    struct endpoint_traffic *rows = xcalloc(ENDPOINTS_PER_REPORT, sizeof(*rows));
+    struct msg_traffic_report m = { .epoch = routerd_epoch(r), .endpoints = rows };
+    bool sent = false;
+    for (uint32_t i = 0; i < r->registry->n_slots; i++) {
+        struct endpoint *e = registry_at(r->registry, i);
+        if (e && fill(r, e, all, &rows[m.n_endpoints]))
+            m.n_endpoints++;
+        if (m.n_endpoints == ENDPOINTS_PER_REPORT) {
+            uplink_send(r->uplink, MSG_TRAFFIC_REPORT, &m);
+            m.n_endpoints = 0;
+            sent = true;
+        }
+    }
+    if (m.n_endpoints > 0 || (all && !sent))
+        uplink_send(r->uplink, MSG_TRAFFIC_REPORT, &m);
+    free(rows);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include "routerd/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "common/mem.h"
+#include "common/wire.h"
+#include "routerd/conn_h1.h"
+#include "routerd/exchange.h"
+#include "routerd/match.h"
+#include "routerd/routerd.h"
+#include "routerd/settings.h"
+#include "routerd/upconn.h"
+
+#define IDLE_GRACE_MS 1000 /* of worker_stop: idle clients may ask once more, and are then told to go */
+
+/* --- tables ---------------------------------------------------------------------------------------------- */
+
+struct worker_table *worker_table_hold(struct worker *worker)
+{
+    worker->table->n_exchanges++;
+    return worker->table;
+}
+
+static void table_drop(struct worker *worker, struct worker_table *t)
+{
+    if (match_unref(t->table))
+        routerd_retire(worker->routerd, t->table);
+    free(t);
+}
+
+void worker_table_release(struct worker *worker, struct worker_table *t)
+{
+    if (--t->n_exchanges == 0 && t != worker->table)
+        table_drop(worker, t);
+}
+
+/* Whatever waits is asked again by the new table. */
+static void wake_waiters(struct worker *worker)
+{
+    struct list all = LIST_INIT(all);
+    while (!list_empty(&worker->waiters)) {
+        struct list *l = worker->waiters.next;
+        list_remove(l);
+        list_append(&all, l);
+    }
+    while (!list_empty(&all))
+        exchange_wake(list_first(&all, struct exchange, waiting));
+}
+
+static void on_waiter_poll(void *arg)
+{
+    struct worker *worker = arg;
+    wake_waiters(worker);
+    if (!list_empty(&worker->waiters))
+        timer_set(&worker->waiter_poll, WORKER_WAITER_POLL_MS);
+}
+
+void worker_add_waiter(struct worker *worker, struct exchange *ex)
+{
+    list_append(&worker->waiters, &ex->waiting);
+    if (!timer_is_set(&worker->waiter_poll))
+        timer_set(&worker->waiter_poll, WORKER_WAITER_POLL_MS);
+}
+
+static void swap_table(struct worker *worker, struct match_table *table)
+{
+    struct worker_table *old = worker->table, *t = xcalloc(1, sizeof(*t));
+    t->table = table;
+    worker->table = t;
+    if (old && old->n_exchanges == 0)
+        table_drop(worker, old);
+    upconn_drop_unnamed(worker);
+    wake_waiters(worker);
+    atomic_store_explicit(&worker->serving, table->serial, memory_order_release);
+    routerd_wake(worker->routerd, ROUTERD_SERVED);
+}
+
+void worker_wake_waiter(struct worker *worker)
+{
+    if (!list_empty(&worker->waiters))
+        exchange_wake(list_first(&worker->waiters, struct exchange, waiting));
+}
+
+/* --- connections ----------------------------------------------------------------------------------------- */
+
+static bool is_full(const struct worker *worker)
+{
+    int64_t max = worker->settings->connections / worker->routerd->n_workers;
+    return atomic_load_explicit(&worker->counters.connections, memory_order_relaxed) >= (max > 0 ? max : 1);
+}
+
+static void pause_listeners(struct worker *worker, bool pause)
+{
+    if (worker->listeners_paused == pause)
+        return;
+    worker->listeners_paused = pause;
+    for (unsigned i = 0; i < worker->n_listeners; i++)
+        wire_listener_pause(worker->listeners[i], pause);
+}
+
+static void on_accept(void *arg, int fd, const struct wire_address *peer)
+{
+    struct worker *worker = arg;
+    conn_h1_new(worker, fd, peer);
+    if (is_full(worker))
+        pause_listeners(worker, true);
+}
+
+static void close_listeners(struct worker *worker)
+{
+    for (unsigned i = 0; i < worker->n_listeners; i++)
+        wire_listener_free(worker->listeners[i]);
+    worker->n_listeners = 0;
+}
+
+void worker_check_room(struct worker *worker)
+{
+    if (worker->listeners_paused && !is_full(worker))
+        pause_listeners(worker, false);
+    if (worker->stopping && list_empty(&worker->conns))
+        loop_stop(worker->loop);
+}
+
+/* --- stopping -------------------------------------------------------------------------------------------- */
+
+static void close_conns(struct worker *worker, bool idle_only)
+{
+    struct conn_h1 *c, *next;
+    list_for_each_safe (c, next, &worker->conns, link) {
+        if (!idle_only || conn_h1_is_idle(c))
+            conn_h1_close(c);
+    }
+}
+
+static void on_stop_timer(void *arg)
+{
+    struct worker *worker = arg;
+    bool grace_over = worker->idle_grace_over;
+    worker->idle_grace_over = true;
+    close_conns(worker, !grace_over);
+    if (!grace_over && !list_empty(&worker->conns))
+        timer_set(&worker->stop_timer, WORKER_STOP_MS - IDLE_GRACE_MS);
+    else
+        loop_stop(worker->loop);
+}
+
+static void begin_stop(struct worker *worker)
+{
+    if (worker->stopping)
+        return;
+    worker->stopping = true;
+    close_listeners(worker);
+    upconn_drop_all(worker);
+    timer_set(&worker->stop_timer, IDLE_GRACE_MS);
+    worker_check_room(worker);
+}
+
+/* --- the door -------------------------------------------------------------------------------------------- */
+
+static void on_mail(unsigned ready, void *arg)
+{
+    struct worker *worker = arg;
+    uint64_t n;
+    if (read(worker->mail_fd, &n, sizeof(n)) < 0 && errno == EAGAIN)
+        return;
+    struct match_table *table = atomic_exchange_explicit(&worker->posted, NULL, memory_order_acq_rel);
+    if (table)
+        swap_table(worker, table);
+    if (atomic_load_explicit(&worker->stop_posted, memory_order_acquire))
+        begin_stop(worker);
+}
+
+static void ring(struct worker *worker)
+{
+    uint64_t one = 1;
+    ssize_t n = write(worker->mail_fd, &one, sizeof(one));
+    (void)n; /* EAGAIN: it is ringing already */
+}
+
+void worker_post(struct worker *worker, struct match_table *table)
+{
+    match_ref(table);
+    struct match_table *unseen = atomic_exchange_explicit(&worker->posted, table, memory_order_acq_rel);
+    if (unseen && match_unref(unseen))
+        match_free(unseen);
+    ring(worker);
+}
+
+void worker_stop(struct worker *worker)
+{
+    atomic_store_explicit(&worker->stop_posted, true, memory_order_release);
+    ring(worker);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------ */
+
+static void on_beat(void *arg)
+{
+    struct worker *worker = arg;
+    endpoint_count(&worker->counters.beat, 1);
+    timer_set(&worker->beat, WORKER_BEAT_MS);
+}
+
+/* xorshift64*: spreading requests needs no more. */
+uint64_t worker_random(struct worker *worker)
+{
+    uint64_t x = worker->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    worker->random = x;
+    return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+static void set_limits(struct worker *worker)
+{
+    worker->limits.head_max = (size_t)worker->settings->head_bytes;
+    worker->limits.fields_max = (unsigned)worker->settings->fields;
+}
+
+struct worker *worker_new(struct routerd *routerd, unsigned index)
+{
+    struct worker *w = xcalloc(1, sizeof(*w));
+    w->routerd = routerd;
+    w->settings = &routerd->settings;
+    w->registry = routerd->registry;
+    w->index = index;
+    w->loop = loop_new();
+    w->buffer = xmalloc(WORKER_BUFFER);
+    w->head_out = xmalloc(WORKER_HEAD_OUT);
+    w->access = xcalloc(1, sizeof(*w->access));
+    set_limits(w);
+    list_init(&w->conns);
+    list_init(&w->idle_upconns);
+    list_init(&w->waiters);
+    list_init(&w->exchanges);
+    wheel_init(&w->wheel, w->loop);
+    timer_init(&w->beat, w->loop, on_beat, w);
+    timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
+    timer_init(&w->waiter_poll, w->loop, on_waiter_poll, w);
+    if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) || w->random == 0)
+        w->random = UINT64_C(0x9e3779b97f4a7c15) + index;
+    w->mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    w->mail = io_new(w->loop, w->mail_fd, IO_READ, on_mail, w);
+    return w;
+}
+
+void worker_listen(struct worker *worker, int fd)
+{
+    if (worker->n_listeners == WORKER_LISTENERS_MAX) {
+        close(fd);
+        return;
+    }
+    worker->listeners[worker->n_listeners++] = wire_listener_new(worker->loop, fd, on_accept, worker);
+}
+
+static void *thread_main(void *arg)
+{
+    struct worker *worker = arg;
+    pthread_setname_np(pthread_self(), "worker");
+    timer_set(&worker->beat, WORKER_BEAT_MS);
+    loop_run(worker->loop);
+    atomic_store(&worker->ended, true);
+    routerd_wake(worker->routerd, ROUTERD_STOPPED);
+    return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+    int r = pthread_create(&worker->thread, NULL, thread_main, worker);
+    worker->started = r == 0;
+    return -r;
+}
+
+static void free_exchanges(struct worker *worker)
+{
+    while (worker->free_exchanges) {
+        struct exchange *ex = worker->free_exchanges;
+        worker->free_exchanges = (struct exchange *)(void *)ex->link.next;
+        free(ex);
+    }
+}
+
+void worker_free(struct worker *worker)
+{
+    if (!worker)
+        return;
+    close_listeners(worker);
+    close_conns(worker, false);
+    upconn_drop_all(worker);
+    /* What was put off until the end of a turn. */
+    loop_turn(worker->loop, 0);
+    free_exchanges(worker);
+    struct match_table *posted = atomic_exchange(&worker->posted, NULL);
+    if (posted && match_unref(posted))
+        match_free(posted);
+    if (worker->table) {
+        if (match_unref(worker->table->table))
+            match_free(worker->table->table);
+        free(worker->table);
+    }
+    wheel_done(&worker->wheel);
+    timer_done(&worker->beat);
+    timer_done(&worker->stop_timer);
+    timer_done(&worker->waiter_poll);
+    io_free(worker->mail);
+    close(worker->mail_fd);
+    loop_free(worker->loop);
+    block_pool_done(&worker->blocks);
+    free(worker->buffer);
+    free(worker->head_out);
+    free(worker->access);
+    free(worker);
+}
