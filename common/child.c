@@ -20,10 +20,10 @@
 #include "common/loop.h"
 #include "common/mem.h"
 
-#define READ_STEP 16384
-#define READS_PER_TURN 4
+#define READ_STEP       16384
+#define READS_PER_TURN  4
 #define OUTPUT_GRACE_MS 1000 /* after the exit, for descendants that still hold the pipes */
-#define REAP_WAIT_MS 100     /* after SIGKILL; slower ones are reaped later, by the loop */
+#define REAP_WAIT_MS    100  /* after SIGKILL; slower ones are reaped later, by the loop */
 #define LOWEST_SPARE_FD 10
 
 /* One of stdout and stderr. */
@@ -61,8 +61,8 @@ struct plan {
 };
 
 /* What could not be done, in the order of doing it: an index travels through the report pipe. */
-static const char *const steps[] = { "set its process group", "arrange its descriptors", "change to its directory",
-    "set its limits", "change its user", "run it" };
+static const char *const steps[] = { "set its process group", "arrange its descriptors",
+    "change to its directory", "set its limits", "change its user", "run it" };
 enum { STEP_GROUP, STEP_FDS, STEP_CWD, STEP_LIMITS, STEP_USER, STEP_EXEC };
 
 struct report {
@@ -384,8 +384,8 @@ static int plan_stdin(struct child *c, const struct child_spec *spec, struct pla
 {
     if (spec->stdin_kind == CHILD_STDIN_PIPE)
         return make_pipe(&plan->fds[0], &c->stdin_fd, false);
-    plan->fds[0] = spec->stdin_kind == CHILD_STDIN_FD ? fcntl(spec->stdin_fd, F_DUPFD_CLOEXEC, 3) :
-                                                        open_null(O_RDONLY);
+    plan->fds[0] =
+        spec->stdin_kind == CHILD_STDIN_FD ? fcntl(spec->stdin_fd, F_DUPFD_CLOEXEC, 3) : open_null(O_RDONLY);
     return plan->fds[0] < 0 ? -1 : 0;
 }
 
@@ -438,8 +438,8 @@ static int launch(struct child *c, const struct child_spec *spec, struct plan *p
     setpgid(c->pid, c->pid); /* both sides do it: whoever comes first */
     close_fd(&plan->report_fd);
     c->pidfd = pidfd_open(c->pid, 0);
-    r = c->pidfd < 0 ? error_set_errno(err, -errno, "%s: can't watch the process", spec->argv[0]) :
-                       read_report(report_read, spec->argv[0], err);
+    r = c->pidfd < 0 ? error_set_errno(err, -errno, "%s: can't watch the process", spec->argv[0])
+                     : read_report(report_read, spec->argv[0], err);
     if (r < 0) {
         kill(c->pid, SIGKILL);
         waitpid(c->pid, NULL, 0);
@@ -465,13 +465,17 @@ int child_start(struct loop *loop, const struct child_spec *spec, struct child *
     int r;
 
     assert(spec->argv && spec->argv[0] && spec->argv[0][0] == '/' && spec->env);
-    *c = (struct child){ .loop = loop, .pidfd = -1, .stdin_fd = -1, .on_drained = spec->on_drained,
-        .on_exit = spec->on_exit, .arg = spec->arg };
+    *c = (struct child){ .loop = loop,
+        .pidfd = -1,
+        .stdin_fd = -1,
+        .on_drained = spec->on_drained,
+        .on_exit = spec->on_exit,
+        .arg = spec->arg };
     c->out[0] = (struct output){ .child = c, .fd = -1, .fn = spec->on_stdout };
     c->out[1] = (struct output){ .child = c, .fd = -1, .fn = spec->merge_stderr ? NULL : spec->on_stderr };
     timer_init(&c->grace, loop, on_grace, c);
-    r = plan_fds(c, spec, &plan) < 0 ? error_set_errno(err, -errno, "%s: can't make its pipes", spec->argv[0]) :
-                                       launch(c, spec, &plan, err);
+    r = plan_fds(c, spec, &plan) < 0 ? error_set_errno(err, -errno, "%s: can't make its pipes", spec->argv[0])
+                                     : launch(c, spec, &plan, err);
     for (int i = 0; i < 3; i++)
         close_fd(&plan.fds[i]);
     close_fd(&plan.report_fd);

@@ -29,12 +29,12 @@ struct child_spec {
     const char *const *env;  /* "K=V", the whole environment */
     const char *cwd;         /* NULL: "/" */
     enum child_stdin stdin_kind;
-    int stdin_fd;            /* CHILD_STDIN_FD: duplicated */
-    bool merge_stderr;       /* stderr goes to on_stdout */
+    int stdin_fd;      /* CHILD_STDIN_FD: duplicated */
+    bool merge_stderr; /* stderr goes to on_stdout */
     int nice;
-    uid_t uid;               /* 0: keep; else setgroups([]), setgid, setuid before exec */
+    uid_t uid; /* 0: keep; else setgroups([]), setgid, setuid before exec */
     gid_t gid;
-    rlim_t max_address_space; /* bytes, 0: unlimited */
+    rlim_t max_address_space;  /* bytes, 0: unlimited */
     child_output_fn on_stdout; /* NULL: /dev/null */
     child_output_fn on_stderr;
     child_drained_fn on_drained;

@@ -18,8 +18,8 @@
 #include "common/nearest.h"
 #include "common/strv.h"
 
-#define CONFIG_DIR "/etc/stagecoach/"
-#define PROGRAM_PREFIX "stagecoach-"
+#define CONFIG_DIR      "/etc/stagecoach/"
+#define PROGRAM_PREFIX  "stagecoach-"
 #define OPTION_NAME_MAX 64
 
 /* --- the process ------------------------------------------------------------------------------------------------ */
@@ -45,7 +45,7 @@ static const char *option_name(const char *key, char buf[static OPTION_NAME_MAX]
     size_t n = 0;
     for (const char *k = key; *k && n < OPTION_NAME_MAX - 2; k++) {
         bool starts_word = k > key && isupper((unsigned char)*k) &&
-                           (islower((unsigned char)k[-1]) || islower((unsigned char)k[1]));
+            (islower((unsigned char)k[-1]) || islower((unsigned char)k[1]));
         if (starts_word)
             buf[n++] = '-';
         buf[n++] = (char)tolower((unsigned char)*k);
@@ -54,18 +54,18 @@ static const char *option_name(const char *key, char buf[static OPTION_NAME_MAX]
     return buf;
 }
 
-static void print_help(const struct option_table *table, const char *synopsis)
+static void print_help(const struct option_table *table, const char *about)
 {
     char name[OPTION_NAME_MAX];
     const char *section = "";
 
-    printf("%s\n\n"
+    printf("usage: %s [OPTION…]\n%s\n\n"
            "  --config=FILE             read this file instead of " CONFIG_DIR "%s.conf\n"
            "  --set=Section.Key=VALUE   set a key over the file; can be repeated\n"
            "  --print-config            print the configuration that results, and end\n"
            "  --version                 print the version, and end\n"
            "  --help                    print this, and end\n",
-        synopsis, table->program + strlen(PROGRAM_PREFIX));
+        table->program, about, table->program + strlen(PROGRAM_PREFIX));
     for (size_t i = 0; i < table->n_rows; i++) {
         const struct option_row *row = &table->rows[i];
         if (strcmp(section, row->section) != 0)
@@ -120,7 +120,8 @@ static int take_argument(
     const char *name = arg + 2, *equals = strchr(name, '=');
     size_t len = equals ? (size_t)(equals - name) : strlen(name);
     const struct option_row *row = find_row(table, name, len);
-    bool is_config = len == 6 && strncmp(name, "config", 6) == 0, is_set = len == 3 && strncmp(name, "set", 3) == 0;
+    bool is_config = len == 6 && strncmp(name, "config", 6) == 0,
+         is_set = len == 3 && strncmp(name, "set", 3) == 0;
 
     if (!row && !is_config && !is_set)
         return unknown_option(table, name, len, err);
@@ -156,8 +157,7 @@ int daemon_load_config(
 
     if (r < 0)
         return r;
-    strv_for_each(setting, args->settings)
-    {
+    strv_for_each (setting, args->settings) {
         r = config_set(table, obj, setting, err);
         if (r < 0) {
             config_clear(table, obj);
@@ -176,7 +176,7 @@ static int print_config(const struct option_table *table, void *obj)
     return 1;
 }
 
-int daemon_configure(const struct option_table *table, int argc, char **argv, const char *synopsis, void *obj,
+int daemon_configure(const struct option_table *table, int argc, char **argv, const char *about, void *obj,
     struct daemon_args *ret_args, struct error *err)
 {
     struct daemon_args args = { .config_path = default_path(table) };
@@ -186,7 +186,7 @@ int daemon_configure(const struct option_table *table, int argc, char **argv, co
     for (int i = 1; i < argc && r >= 0; i++) {
         r = take_argument(table, argv[i], &args, err);
         if (r == ARG_HELP)
-            print_help(table, synopsis);
+            print_help(table, about);
         else if (r == ARG_VERSION)
             printf("%s %s\n", table->program, STAGECOACH_VERSION_TEXT);
         if (r == ARG_HELP || r == ARG_VERSION) {

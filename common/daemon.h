@@ -20,9 +20,10 @@ void daemon_init(const char *program);
 /* Handles --help, --version, --print-config, --config=FILE, --set=Section.Key=VALUE, and every key of the table as
  * an option of its own (Key "TableFile": --table-file=VALUE); loads the configuration into obj. What the command
  * line sets is in ret_args->settings, the caller's to free with strv_free.
+ * about: one sentence on what the program is, for --help.
  * 0: go on. Positive: end with exit status (value - 1). Negative: refused, err says why (exit status 2). */
-_must_check_ int daemon_configure(const struct option_table *table, int argc, char **argv, const char *synopsis, void *obj,
-    struct daemon_args *ret_args, struct error *err);
+_must_check_ int daemon_configure(const struct option_table *table, int argc, char **argv, const char *about,
+    void *obj, struct daemon_args *ret_args, struct error *err);
 
 /* The file and the command line's settings over it, into a fresh obj: for a reload. On failure *obj is empty. */
 _must_check_ int daemon_load_config(

@@ -173,9 +173,11 @@ int document_sink_begin(struct document_sink *sink, const struct msg_document_be
         return refuse(sink, &why, err);
     }
     document_sink_done(sink);
-    *sink = (struct document_sink){
-        .kind = (enum document_kind)m->kind, .id = m->id, .revision = m->revision, .bytes = m->bytes, .open = true
-    };
+    *sink = (struct document_sink){ .kind = (enum document_kind)m->kind,
+        .id = m->id,
+        .revision = m->revision,
+        .bytes = m->bytes,
+        .open = true };
     sha256_init(&sink->sha);
     if (m->bytes >= 0 && m->bytes <= DOCUMENT_SIZE_MAX)
         return 0;

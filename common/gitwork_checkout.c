@@ -46,9 +46,9 @@ struct checkout {
  * characters that HFS+ leaves out. */
 static bool is_dot_git(const char *name)
 {
-    char plain[16];
+    char plain[NAME_BYTES_MAX + 1];
     size_t n = 0;
-    for (const unsigned char *p = (const unsigned char *)name; *p; p++) {
+    for (const unsigned char *p = (const unsigned char *)name; *p && *p != ':'; p++) {
         /* U+200C…U+200F, U+202A…U+202E, U+206A…U+206F, U+FEFF */
         if (p[0] == 0xe2 && p[1] == 0x80 &&
             ((p[2] >= 0x8c && p[2] <= 0x8f) || (p[2] >= 0xaa && p[2] <= 0xae))) {
@@ -60,14 +60,9 @@ static bool is_dot_git(const char *name)
             p += 2;
             continue;
         }
-        if (n == sizeof(plain) - 1)
-            return false;
         plain[n++] = (char)tolower(*p);
     }
     plain[n] = '\0';
-    char *stream = strchr(plain, ':');
-    if (stream)
-        *stream = '\0', n = (size_t)(stream - plain);
     while (n > 0 && (plain[n - 1] == '.' || plain[n - 1] == ' '))
         plain[--n] = '\0';
     return strcmp(plain, ".git") == 0 || strcmp(plain, "git~1") == 0;

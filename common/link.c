@@ -16,7 +16,7 @@
 /* A feed (a document's next part) goes out when no more than ROOM_LOW bytes wait, so that another message waits
  * for one part at most. */
 #define ROOM_HIGH (32 * 1024)
-#define ROOM_LOW (16 * 1024)
+#define ROOM_LOW  (16 * 1024)
 
 /* --- who it is ----------------------------------------------------------------------------------------------- */
 
@@ -148,7 +148,7 @@ int link_send(struct link *link, const struct envelope *envelope)
 
 /* --- the end ----------------------------------------------------------------------------------------------------- */
 
-static void set_reason(struct link *link, const char *reason)
+void link_set_reason(struct link *link, const char *reason)
 {
     if (!link->reason)
         link->reason = xstrdup(reason);
@@ -176,10 +176,12 @@ static void gone(struct link *link)
         link_end_calls(link, true);
     if (!link->freed)
         link->spec.on_event(link->spec.owner, link, LINK_CLOSED,
-            link->peer_reason ? link->peer_reason : link->reason ? link->reason : "the connection ended");
+            link->peer_reason  ? link->peer_reason
+                : link->reason ? link->reason
+                               : "the connection ended");
 }
 
-static void begin_closing(struct link *link)
+void link_begin_closing(struct link *link)
 {
     link->state = LINK_CLOSING;
     timer_clear(&link->timer);
@@ -196,10 +198,10 @@ void link_close(struct link *link, const char *reason_fmt, ...)
     va_start(args, reason_fmt);
     error_vset(&reason, -ECANCELED, reason_fmt, args);
     va_end(args);
-    set_reason(link, reason.text);
+    link_set_reason(link, reason.text);
     if (link->state == LINK_OPEN)
         link_notify(link, MSG_GOODBYE, &(struct msg_goodbye){ .reason = reason.text });
-    begin_closing(link);
+    link_begin_closing(link);
 }
 
 void link_protocol_error(struct link *link, enum error_kind kind, const char *fmt, ...)
@@ -212,11 +214,10 @@ void link_protocol_error(struct link *link, enum error_kind kind, const char *fm
     va_start(args, fmt);
     error_vset(&reason, -EPROTO, fmt, args);
     va_end(args);
-    (void)link_send(
-        link, &(struct envelope){ .kind = ENVELOPE_ERROR, .code = kind, .message = reason.text });
+    (void)link_send(link, &(struct envelope){ .kind = ENVELOPE_ERROR, .code = kind, .message = reason.text });
     error_prefix(&reason, "the peer broke the protocol");
-    set_reason(link, reason.text);
-    begin_closing(link);
+    link_set_reason(link, reason.text);
+    link_begin_closing(link);
 }
 
 static void on_drop(void *arg)
@@ -227,131 +228,8 @@ static void on_drop(void *arg)
     struct error reason = { 0 };
     error_set(&reason, -ENOBUFS, "the peer is too slow: %zu bytes wait for it, at most %d may",
         link_output_bytes(link), LINK_OUTPUT_MAX);
-    set_reason(link, reason.text);
+    link_set_reason(link, reason.text);
     gone(link);
-}
-
-/* --- hello --------------------------------------------------------------------------------------------------------- */
-
-static void connected(struct link *link)
-{
-    link->state = LINK_OPEN;
-    stream_set_read_max(link->stream, FRAME_HEADER_LEN + FRAME_MAX);
-    timer_set(&link->timer, LINK_HEARTBEAT_MS);
-    loop_soon(link->loop, &link->feed);
-    link->spec.on_event(link->spec.owner, link, LINK_CONNECTED, NULL);
-}
-
-static void fill_hello(struct link *link, struct msg_hello *hello)
-{
-    *hello = (struct msg_hello){ .protocol = PROTOCOL_VERSION,
-        .version = (char *)STAGECOACH_VERSION,
-        .time_us = loop_wall(link->loop).us };
-    if (link->spec.fill_hello)
-        link->spec.fill_hello(link->spec.owner, link, hello);
-}
-
-static const struct {
-    int code;
-    enum error_kind kind;
-} hello_kinds[] = {
-    { -EACCES, ERROR_DENIED },
-    { -EPERM, ERROR_DENIED },
-    { -EEXIST, ERROR_CONFLICT },
-    { -EBUSY, ERROR_BUSY },
-    { -EAGAIN, ERROR_BUSY },
-    { -ENOENT, ERROR_NOT_FOUND },
-    { -EPROTONOSUPPORT, ERROR_SKEW },
-};
-
-static int judge_hello(struct link *link, const struct msg_hello *hello, struct error *err)
-{
-    if (hello->protocol != PROTOCOL_VERSION)
-        return error_set(err, -EPROTONOSUPPORT, "hello.protocol: %s speaks version %" PRId64 ", here it is %d",
-            hello->program ? hello->program : "the peer", hello->protocol, PROTOCOL_VERSION);
-    if (link->is_server && link->spec.check_hello)
-        return link->spec.check_hello(link->spec.owner, link, hello, err);
-    return 0;
-}
-
-static void refuse_hello(struct link *link, struct reply *reply, const struct error *err)
-{
-    enum error_kind kind = ERROR_REFUSED;
-    for (size_t i = 0; i < ARRAY_SIZE(hello_kinds); i++)
-        if (hello_kinds[i].code == err->code)
-            kind = hello_kinds[i].kind;
-    if (err->code == -EBADMSG)
-        kind = ERROR_FIELDS;
-    reply_error(reply, kind, "%s", err->text);
-    if (link->freed || link->state >= LINK_CLOSING)
-        return;
-    set_reason(link, err->text);
-    begin_closing(link);
-}
-
-/* Server side. */
-void link_take_hello(struct link *link, const struct envelope *envelope)
-{
-    const struct msg_info *info = msg_by_type(MSG_HELLO);
-    struct reply *reply = link_reply_new(link, envelope->id, info);
-    struct msg_hello answer;
-    struct error err = { 0 };
-    int r = schema_read(info->schema, envelope->body, strlen(envelope->body), &link->hello, &err);
-
-    if (r < 0) {
-        err.code = -EBADMSG;
-        refuse_hello(link, reply, &err);
-        return;
-    }
-    link->has_hello = true;
-    r = judge_hello(link, &link->hello, &err);
-    if (link->freed || link->state != LINK_HELLO) {
-        reply_ok(reply, NULL); /* the judge ended the link: this frees the reply */
-        return;
-    }
-    if (r < 0) {
-        refuse_hello(link, reply, &err);
-        return;
-    }
-    fill_hello(link, &answer);
-    reply_ok(reply, &answer);
-    connected(link);
-}
-
-/* Client side. */
-static void on_hello_answer(void *arg, int result, enum error_kind kind, const char *reason, const void *answer)
-{
-    struct link *link = arg;
-    struct error err = { 0 };
-
-    if (result < 0) {
-        if (result == -EREMOTEIO)
-            link->refusal = kind;
-        if (link->state < LINK_CLOSING) {
-            set_reason(link, reason);
-            begin_closing(link);
-        }
-        return;
-    }
-    schema_copy(msg_by_type(MSG_HELLO)->answer, answer, &link->hello);
-    link->has_hello = true;
-    if (judge_hello(link, &link->hello, &err) < 0) {
-        link->refusal = ERROR_SKEW;
-        set_reason(link, err.text);
-        begin_closing(link);
-        return;
-    }
-    connected(link);
-}
-
-static void say_hello(void *arg)
-{
-    struct link *link = arg;
-    struct msg_hello hello;
-    if (link->state != LINK_HELLO)
-        return;
-    fill_hello(link, &hello);
-    link_call(link, MSG_HELLO, &hello, 0, on_hello_answer, link);
 }
 
 /* --- time ------------------------------------------------------------------------------------------------------------ */
@@ -363,12 +241,15 @@ static void on_timer(void *arg)
     int64_t quiet = mono_diff_ms(now, link->sent), silent = mono_diff_ms(now, link->received);
 
     if (link->state == LINK_HELLO) {
-        set_reason(link, link->is_server ? "the peer said no hello within 10 seconds" :
-                                           "the hub did not answer hello within 10 seconds");
+        link_set_reason(link,
+            link->is_server ? "the peer said no hello within 10 seconds"
+                            : "the hub did not answer hello within 10 seconds");
         if (link->is_server)
-            (void)link_send(link, &(struct envelope){ .kind = ENVELOPE_ERROR, .code = ERROR_REQUEST,
-                                      .message = (char *)"no hello within 10 seconds" });
-        begin_closing(link);
+            (void)link_send(link,
+                &(struct envelope){ .kind = ENVELOPE_ERROR,
+                    .code = ERROR_REQUEST,
+                    .message = (char *)"no hello within 10 seconds" });
+        link_begin_closing(link);
         return;
     }
     if (link->paused) {
@@ -376,7 +257,7 @@ static void on_timer(void *arg)
         silent = 0;
     }
     if (silent >= LINK_SILENCE_MS) {
-        set_reason(link, "the peer was silent for 15 seconds");
+        link_set_reason(link, "the peer was silent for 15 seconds");
         gone(link);
         return;
     }
@@ -449,9 +330,9 @@ static void take_frames(struct link *link)
         return;
     size_t rest;
     stream_data(link->stream, &rest);
-    set_reason(
-        link, rest ? "the peer closed the connection in the middle of a frame" : "the peer closed the connection");
-    begin_closing(link);
+    link_set_reason(link,
+        rest ? "the peer closed the connection in the middle of a frame" : "the peer closed the connection");
+    link_begin_closing(link);
 }
 
 void link_pause(struct link *link, bool pause)
@@ -487,7 +368,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
         on_room(link);
         break;
     case STREAM_ERROR:
-        set_reason(link, stream_error(stream));
+        link_set_reason(link, stream_error(stream));
         break;
     case STREAM_CLOSED:
         gone(link);
@@ -516,7 +397,7 @@ struct link *link_new(struct loop *loop, struct stream *stream, bool is_server, 
     list_init(&link->replies);
     list_init(&link->feeds);
     timer_init(&link->timer, loop, on_timer, link);
-    task_init(&link->begin, say_hello, link);
+    task_init(&link->begin, link_say_hello, link);
     task_init(&link->drop, on_drop, link);
     task_init(&link->feed, run_feed, link);
     learn_peer(link);

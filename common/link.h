@@ -16,13 +16,13 @@
 #include "common/list.h"
 #include "common/messages.h"
 
-#define LINK_HEARTBEAT_MS 5000     /* a ping after so much silence of ours */
-#define LINK_SILENCE_MS 15000      /* a peer silent for so long is closed */
-#define LINK_HELLO_MS 10000        /* time from the connection to hello */
-#define LINK_CALLS_MAX 1024        /* calls in flight, of ours and of the peer's */
-#define LINK_OUTPUT_HIGH (256 * 1024) /* above this link_is_congested() */
-#define LINK_OUTPUT_MAX (8 * 1024 * 1024) /* above this the peer is dropped as too slow */
-#define LINK_FRAMES_PER_TURN 64    /* the rest waits for the next turn */
+#define LINK_HEARTBEAT_MS    5000              /* a ping after so much silence of ours */
+#define LINK_SILENCE_MS      15000             /* a peer silent for so long is closed */
+#define LINK_HELLO_MS        10000             /* time from the connection to hello */
+#define LINK_CALLS_MAX       1024              /* calls in flight, of ours and of the peer's */
+#define LINK_OUTPUT_HIGH     (256 * 1024)      /* above this link_is_congested() */
+#define LINK_OUTPUT_MAX      (8 * 1024 * 1024) /* above this the peer is dropped as too slow */
+#define LINK_FRAMES_PER_TURN 64                /* the rest waits for the next turn */
 
 struct link;
 struct loop;
@@ -30,13 +30,13 @@ struct stream;
 
 /* Who is at the other end: from its certificate, or from the socket's credentials, or nobody yet. */
 struct peer {
-    enum role role;      /* ROLE_NONE before join */
-    char *name;          /* "app1", "ops", "root" */
-    char *fleet;         /* of the certificate; NULL on the local socket */
-    char *address;       /* "10.0.0.5:51234" or "local" */
-    char *serial;        /* of the certificate, hex; NULL without one */
-    bool expired;        /* a certificate past its date: may only renew */
-    char *key;           /* SHA-256 of its public key, hex; NULL without one */
+    enum role role; /* ROLE_NONE before join */
+    char *name;     /* "app1", "ops", "root" */
+    char *fleet;    /* of the certificate; NULL on the local socket */
+    char *address;  /* "10.0.0.5:51234" or "local" */
+    char *serial;   /* of the certificate, hex; NULL without one */
+    bool expired;   /* a certificate past its date: may only renew */
+    char *key;      /* SHA-256 of its public key, hex; NULL without one */
 };
 
 /* --- answering -------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ void link_notify(struct link *link, enum msg_type type, const void *m);
 /* For document.c: something that sends when there is room, in the order of being added, one at a time. */
 struct link_feed {
     struct list link;
-    bool (*on_room)(struct link_feed *feed);             /* little is queued: send some; false: nothing to send */
+    bool (*on_room)(struct link_feed *feed); /* little is queued: send some; false: nothing to send */
     void (*on_gone)(struct link_feed *feed, bool closed); /* out of the list already; not closed: freed */
 };
 void link_feed_add(struct link *link, struct link_feed *feed); /* on_room follows, not at once */

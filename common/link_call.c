@@ -56,10 +56,10 @@ static void on_call_timer(void *arg)
     struct call *call = arg;
     static const char *const texts[] = { "the connection is closed", "the message is too long",
         "too many calls wait for an answer", "no answer in time" };
-    const char *text = call->early_code == -ECONNRESET ? texts[0] :
-                       call->early_code == -EMSGSIZE   ? texts[1] :
-                       call->early_code == -EBUSY      ? texts[2] :
-                                                         texts[3];
+    const char *text = call->early_code == -ECONNRESET ? texts[0]
+        : call->early_code == -EMSGSIZE                ? texts[1]
+        : call->early_code == -EBUSY                   ? texts[2]
+                                                       : texts[3];
     call_complete(call, call->early_code ? call->early_code : -ETIMEDOUT, ERROR_NONE, text, NULL);
 }
 
@@ -68,8 +68,9 @@ static int send_message(
 {
     struct strbuf body _cleanup_(strbuf_done) = STRBUF_INIT;
     schema_print(info->schema, m, &body);
-    return link_send(link, &(struct envelope){ .kind = kind, .id = id, .method = (char *)info->method,
-                               .body = (char *)strbuf_str(&body) });
+    return link_send(link,
+        &(struct envelope){
+            .kind = kind, .id = id, .method = (char *)info->method, .body = (char *)strbuf_str(&body) });
 }
 
 int64_t link_call(
@@ -103,7 +104,7 @@ int64_t link_call(
 static struct call *find_call(struct link *link, int64_t id)
 {
     struct call *call;
-    list_for_each(call, &link->calls, link)
+    list_for_each (call, &link->calls, link)
         if (call->id == id)
             return call;
     return NULL;
@@ -192,8 +193,8 @@ struct link *reply_link(const struct reply *reply)
 
 static void send_error(struct link *link, int64_t id, enum error_kind kind, const char *text)
 {
-    (void)link_send(link,
-        &(struct envelope){ .kind = ENVELOPE_ERROR, .id = id, .code = kind, .message = (char *)text });
+    (void)link_send(
+        link, &(struct envelope){ .kind = ENVELOPE_ERROR, .id = id, .code = kind, .message = (char *)text });
 }
 
 void reply_ok(struct reply *reply, const void *result)
@@ -206,10 +207,12 @@ void reply_ok(struct reply *reply, const void *result)
             schema_print(reply->info->answer, result, &body);
         else
             strbuf_adds(&body, "{}");
-        if (link_send(link, &(struct envelope){ .kind = ENVELOPE_RESULT, .id = reply->id, .body = body.data }) < 0) {
+        if (link_send(link,
+                &(struct envelope){ .kind = ENVELOPE_RESULT, .id = reply->id, .body = body.data }) < 0) {
             struct error err = { 0 };
-            error_set(&err, -EMSGSIZE, "%s: the answer has %zu bytes, at most %d fit; ask for fewer at a time",
-                reply->info->method, body.len, FRAME_MAX);
+            error_set(&err, -EMSGSIZE,
+                "%s: the answer has %zu bytes, at most %d fit; ask for fewer at a time", reply->info->method,
+                body.len, FRAME_MAX);
             send_error(link, reply->id, ERROR_INTERNAL, err.text);
         }
     }
@@ -232,8 +235,8 @@ void reply_error(struct reply *reply, enum error_kind kind, const char *fmt, ...
 /* --- requests ------------------------------------------------------------------------------------------------------ */
 
 /* A call is answered with its id; a mistake in a notice is told with none. */
-static void refuse(
-    struct link *link, const struct envelope *e, enum error_kind kind, const char *fmt, ...) _printf_(4, 5);
+static void refuse(struct link *link, const struct envelope *e, enum error_kind kind, const char *fmt, ...)
+    _printf_(4, 5);
 
 static void refuse(struct link *link, const struct envelope *e, enum error_kind kind, const char *fmt, ...)
 {
@@ -269,7 +272,7 @@ static bool is_allowed(struct link *link, const struct envelope *e, const struct
 static bool id_is_open(struct link *link, int64_t id)
 {
     struct reply *reply;
-    list_for_each(reply, &link->replies, link)
+    list_for_each (reply, &link->replies, link)
         if (reply->id == id)
             return true;
     return false;
@@ -282,8 +285,7 @@ static const struct msg_info *admit(struct link *link, const struct envelope *e)
     bool is_call = e->kind == ENVELOPE_CALL;
 
     if (is_call && id_is_open(link, e->id)) {
-        link_protocol_error(
-            link, ERROR_REQUEST, "%.64s: call %" PRId64 " is open already", e->method, e->id);
+        link_protocol_error(link, ERROR_REQUEST, "%.64s: call %" PRId64 " is open already", e->method, e->id);
         return NULL;
     }
     if (!info) {
@@ -352,7 +354,7 @@ void link_end_calls(struct link *link, bool closed)
 {
     struct reply *reply, *next;
 
-    list_for_each_safe(reply, next, &link->replies, link) {
+    list_for_each_safe (reply, next, &link->replies, link) {
         list_remove(&reply->link);
         reply->owner = NULL;
     }
@@ -361,9 +363,9 @@ void link_end_calls(struct link *link, bool closed)
         struct call *call = list_first(&link->calls, struct call, link);
         if (closed && !link->freed)
             call_complete(call, -ECONNRESET, ERROR_NONE,
-                link->peer_reason ? link->peer_reason :
-                link->reason      ? link->reason :
-                                    "the connection ended",
+                link->peer_reason  ? link->peer_reason
+                    : link->reason ? link->reason
+                                   : "the connection ended",
                 NULL);
         else
             call_free(call);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* What link.c (the session: hello, heartbeat, frames, the end) and link_call.c (calls and replies) share. For
- * these two alone. */
+/* What link.c (frames, heartbeat, the end), link_hello.c and link_call.c (calls and replies) share. For these
+ * alone. */
 
 #include "common/link.h"
 #include "common/list.h"
 #include "common/loop.h"
 
 enum link_state {
-    LINK_HELLO,   /* server: waits for it; client: waits for its answer */
+    LINK_HELLO, /* server: waits for it; client: waits for its answer */
     LINK_OPEN,
     LINK_CLOSING, /* what is queued goes out */
     LINK_GONE,
@@ -21,7 +21,7 @@ struct link {
     struct link_spec spec;
     enum link_state state;
     bool is_server;
-    bool freed;     /* link_free ran: nothing may be told any more */
+    bool freed; /* link_free ran: nothing may be told any more */
     bool congested, paused;
     struct peer peer;
     struct msg_hello hello; /* the peer's */
@@ -30,12 +30,12 @@ struct link {
     char *reason;      /* why it ends; the first one counts */
     char *peer_reason; /* what the peer said before it closed */
 
-    struct list calls;   /* struct call: ours, by id */
+    struct list calls; /* struct call: ours, by id */
     size_t n_calls;
     int64_t next_id;
     struct list replies; /* struct reply: owed to the peer */
     size_t n_replies;
-    struct list feeds;   /* struct link_feed */
+    struct list feeds; /* struct link_feed */
 
     struct timer timer; /* hello, then heartbeat and silence */
     struct task begin;  /* client: says hello */
@@ -56,5 +56,11 @@ struct reply *link_reply_new(struct link *link, int64_t id, const struct msg_inf
 /* closed: every waiting call completes with -ECONNRESET; else they are forgotten. Replies lose their link. */
 void link_end_calls(struct link *link, bool closed);
 
-/* link.c: the first call of a peer. */
+/* link_hello.c: the first call of a peer (server), our own (client; arg: the link). */
 void link_take_hello(struct link *link, const struct envelope *envelope);
+void link_say_hello(void *arg);
+
+/* The first reason is the one that counts. */
+void link_set_reason(struct link *link, const char *reason);
+/* What is queued goes out, then STREAM_CLOSED. */
+void link_begin_closing(struct link *link);

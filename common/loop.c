@@ -11,7 +11,7 @@
 
 #include "common/mem.h"
 
-#define LOOP_SIGNALS_MAX 65
+#define LOOP_SIGNALS_MAX  65
 #define LOOP_SETTLE_TURNS 10000 /* of one step of loop_advance: a test that never comes to rest ends */
 
 struct later {

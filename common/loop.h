@@ -68,7 +68,7 @@ struct task {
 };
 
 void task_init(struct task *task, void (*fn)(void *arg), void *arg);
-void task_done(struct task *task); /* cancels; safe on a zeroed task */
+void task_done(struct task *task);                    /* cancels; safe on a zeroed task */
 void loop_soon(struct loop *loop, struct task *task); /* once, however often it is asked for */
 
 /* --- foreign descriptors --------------------------------------------------------------------------------- */

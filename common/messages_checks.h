@@ -10,9 +10,9 @@
 
 #define TEXT_SHORT_MAX 256   /* names of things that have no whitelist */
 #define PEM_MAX 32768
+#define CSR_MAX 16384
 #define LINES_MAX 10000
 #define DAY_MS INT64_C(86400000)
-#define YEARS_10_MS (3650 * DAY_MS)
 
 /* Rows of members that mean the same wherever they are; the member is given, its checks are not. */
 #define M_REQUEST(s) \

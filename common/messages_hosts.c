@@ -152,7 +152,7 @@ static const struct field log_line_fields[] = {
     F_INT(struct log_line,      priority, 0, 0, 7, .fallback = 6),
     F_STRING(struct log_line,   text,     FIELD_REQUIRED),
 };
-static const struct schema log_line_schema = SCHEMA("line", struct log_line, log_line_fields, false);
+static const struct schema log_line_schema = SCHEMA("log_line", struct log_line, log_line_fields, false);
 
 static const struct field stream_lines_fields[] = {
     F_LIST(struct msg_stream_lines, lines, FIELD_REQUIRED, &log_line_schema, .max = LINES_MAX),
@@ -183,7 +183,7 @@ static const struct field endpoint_traffic_fields[] = {
     M_COUNT(struct endpoint_traffic,  p99_us,      FIELD_OMIT_EMPTY),
 };
 static const struct schema endpoint_traffic_schema =
-    SCHEMA("endpoint", struct endpoint_traffic, endpoint_traffic_fields, false);
+    SCHEMA("traffic_row", struct endpoint_traffic, endpoint_traffic_fields, false);
 
 static const struct field traffic_report_fields[] = {
     F_INT(struct msg_traffic_report,  epoch,     FIELD_REQUIRED, 0, 0),

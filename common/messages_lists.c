@@ -25,10 +25,10 @@ static const struct field release_row_fields[] = {
     F_STRING(struct release_row,  note,            0),
 };
 static const struct schema release_row_schema =
-    SCHEMA("release", struct release_row, release_row_fields, false);
+    SCHEMA("list_row", struct release_row, release_row_fields, false);
 
 static const struct field list_fields[] = {
-    F_LIST(struct msg_list,  releases, 0, &release_row_schema, .max = PAGE_MAX),
+    F_LIST(struct msg_list,  releases, FIELD_REQUIRED, &release_row_schema, .max = PAGE_MAX),
     M_SHORT(struct msg_list, next,     0),
 };
 
@@ -76,15 +76,15 @@ static const struct field host_row_fields[] = {
     F_STRING(struct host_row, note,              0),
     F_LIST(struct host_row,   instances,         0, &instance_state_schema),
 };
-static const struct schema host_row_schema = SCHEMA("host", struct host_row, host_row_fields, false);
+static const struct schema host_row_schema = SCHEMA("host_row", struct host_row, host_row_fields, false);
 
 static const struct field servers_fields[] = {
-    F_LIST(struct msg_servers,  hosts, 0, &host_row_schema, .max = PAGE_MAX),
+    F_LIST(struct msg_servers,  hosts, FIELD_REQUIRED, &host_row_schema, .max = PAGE_MAX),
     M_SHORT(struct msg_servers, next,  0),
 };
 
 static const struct field ps_fields[] = {
-    F_LIST(struct msg_ps,  instances, 0, &instance_state_schema, .max = PAGE_MAX),
+    F_LIST(struct msg_ps,  instances, FIELD_REQUIRED, &instance_state_schema, .max = PAGE_MAX),
     M_SHORT(struct msg_ps, next,      0),
 };
 
@@ -95,10 +95,10 @@ static const struct field status_row_fields[] = {
     F_LIST(struct status_row,    instances, 0, &instance_state_schema),
 };
 static const struct schema status_row_schema =
-    SCHEMA("release", struct status_row, status_row_fields, false);
+    SCHEMA("status_row", struct status_row, status_row_fields, false);
 
 static const struct field status_fields[] = {
-    F_LIST(struct msg_status, releases, 0, &status_row_schema),
+    F_LIST(struct msg_status, releases, FIELD_REQUIRED, &status_row_schema),
 };
 
 static const struct field dep_row_fields[] = {
@@ -109,10 +109,10 @@ static const struct field dep_row_fields[] = {
     M_SHORT(struct dep_row,   resolved, 0),
     F_STRING(struct dep_row,  missing,  0),
 };
-static const struct schema dep_row_schema = SCHEMA("edge", struct dep_row, dep_row_fields, false);
+static const struct schema dep_row_schema = SCHEMA("dep_row", struct dep_row, dep_row_fields, false);
 
 static const struct field deps_fields[] = {
-    F_LIST(struct msg_deps, edges, 0, &dep_row_schema),
+    F_LIST(struct msg_deps, edges, FIELD_REQUIRED, &dep_row_schema),
 };
 
 static const struct field event_fields[] = {
@@ -136,7 +136,7 @@ static const struct field history_query_fields[] = {
 };
 
 static const struct field history_fields[] = {
-    F_LIST(struct msg_history, events, 0, &msg_event_schema, .max = PAGE_MAX),
+    F_LIST(struct msg_history, events, FIELD_REQUIRED, &msg_event_schema, .max = PAGE_MAX),
 };
 
 static const struct field version_fields[] = {
@@ -152,10 +152,10 @@ static const struct field status_item_fields[] = {
     F_STRING(struct status_item, value, FIELD_REQUIRED),
 };
 static const struct schema status_item_schema =
-    SCHEMA("item", struct status_item, status_item_fields, false);
+    SCHEMA("status_item", struct status_item, status_item_fields, false);
 
 static const struct field hub_status_fields[] = {
-    F_LIST(struct msg_hub_status, items, 0, &status_item_schema),
+    F_LIST(struct msg_hub_status, items, FIELD_REQUIRED, &status_item_schema),
 };
 /* clang-format on */
 

@@ -2,6 +2,8 @@
 #include "common/messages_checks.h"
 
 #define PASSWORD_MIN 8
+#define PASSWORD_MAX 200
+#define LOG_LINES_MOST 10000
 
 static bool is_token_id(const char *s)
 {
@@ -12,11 +14,11 @@ static bool is_token_id(const char *s)
 static const struct field token_create_fields[] = {
     M_REQUEST(struct msg_token_create),
     F_ENUM(struct msg_token_create,     role,     FIELD_REQUIRED, member_role_names),
-    F_INT(struct msg_token_create,      uses,     0, 1, 1000000, .fallback = 1),
-    F_INT(struct msg_token_create,      valid_ms, 0, 1000, YEARS_10_MS, .fallback = 3600000),
+    F_INT(struct msg_token_create,      uses,     0, 1, 10000, .fallback = 1),
+    F_INT(struct msg_token_create,      valid_ms, 0, 1000, 366 * DAY_MS, .fallback = 3600000),
     M_PERSON(struct msg_token_create,   name,     0),
     M_SERVICES(struct msg_token_create, services, 0),
-    F_STRING(struct msg_token_create,   password, FIELD_SECRET, .min = PASSWORD_MIN, .max = 256),
+    F_STRING(struct msg_token_create,   password, FIELD_SECRET, .min = PASSWORD_MIN, .max = PASSWORD_MAX),
 };
 
 static const struct field token_fields[] = {
@@ -31,7 +33,7 @@ static const struct field token_fields[] = {
 };
 
 static const struct field tokens_fields[] = {
-    F_LIST(struct msg_tokens, tokens, 0, &wire_token_schema),
+    F_LIST(struct msg_tokens, tokens, FIELD_REQUIRED, &wire_token_schema),
 };
 
 static const struct field token_revoke_fields[] = {
@@ -125,7 +127,7 @@ static const struct field monitor_fields[] = {
 
 static const struct field logs_fields[] = {
     M_TARGET(struct msg_logs, target, FIELD_REQUIRED),
-    F_INT(struct msg_logs,    lines,  0, 0, 1000000, .fallback = 10),
+    F_INT(struct msg_logs,    lines,  0, 0, LOG_LINES_MOST, .fallback = 100),
     F_BOOL(struct msg_logs,   follow, FIELD_OMIT_EMPTY),
 };
 /* clang-format on */

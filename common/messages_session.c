@@ -64,7 +64,7 @@ static const struct field join_fields[] = {
     M_REQUEST(struct msg_join),
     F_STRING(struct msg_join, token,   FIELD_REQUIRED | FIELD_SECRET, .min = 1, .max = 256),
     M_PERSON(struct msg_join, name,    0),
-    F_STRING(struct msg_join, csr_pem, FIELD_REQUIRED, .min = 1, .max = PEM_MAX),
+    F_STRING(struct msg_join, csr_pem, FIELD_REQUIRED, .min = 1, .max = CSR_MAX),
 };
 
 static const struct field identity_fields[] = {
@@ -79,7 +79,7 @@ static const struct field identity_fields[] = {
 
 static const struct field renew_fields[] = {
     M_REQUEST(struct msg_renew),
-    F_STRING(struct msg_renew, csr_pem, FIELD_REQUIRED, .min = 1, .max = PEM_MAX),
+    F_STRING(struct msg_renew, csr_pem, FIELD_REQUIRED, .min = 1, .max = CSR_MAX),
 };
 
 static const struct field document_begin_fields[] = {

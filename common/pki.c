@@ -17,9 +17,9 @@
 #include "common/names.h"
 #include "common/pki_x509.h"
 
-#define SERIAL_BYTES 16
-#define URI_SCHEME "stagecoach://"
-#define FLEET_MAX 64
+#define SERIAL_BYTES     16
+#define URI_SCHEME       "stagecoach://"
+#define FLEET_MAX        64
 #define SECONDS_PER_YEAR (INT64_C(365) * 86400 + 21600)
 
 static void bio_done(BIO **bio)
@@ -165,7 +165,8 @@ int pki_key_spki(const char *key_pem, char ret[static SHA256_HEX_SIZE], struct e
 
 char *pki_fingerprint_text(const char *hex, char *buf)
 {
-    snprintf(buf, 32, "%.4s %.4s %.4s …", hex, strlen(hex) > 4 ? hex + 4 : "", strlen(hex) > 8 ? hex + 8 : "");
+    snprintf(
+        buf, 32, "%.4s %.4s %.4s …", hex, strlen(hex) > 4 ? hex + 4 : "", strlen(hex) > 8 ? hex + 8 : "");
     return buf;
 }
 
@@ -300,8 +301,8 @@ int pki_key_new(char **ret_key_pem, struct error *err)
 
 static bool set_common_name(X509_NAME *subject, const char *name)
 {
-    return X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8, (const unsigned char *)name, -1, -1,
-               0) == 1;
+    return X509_NAME_add_entry_by_NID(
+               subject, NID_commonName, MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0) == 1;
 }
 
 int pki_csr_new(const char *key_pem, const char *name, char **ret_csr_pem, struct error *err)
@@ -336,7 +337,7 @@ static bool set_times(X509 *cert, wall_t now, int64_t valid_s)
 {
     time_t at = (time_t)(now.us / CLOCK_US_PER_S);
     return ASN1_TIME_set(X509_getm_notBefore(cert), at - PKI_BACKDATE_S) &&
-           ASN1_TIME_set(X509_getm_notAfter(cert), at + (time_t)valid_s);
+        ASN1_TIME_set(X509_getm_notAfter(cert), at + (time_t)valid_s);
 }
 
 static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
@@ -425,8 +426,7 @@ int pki_leaf_sign(const struct pki_leaf *leaf, char **ret_cert_pem, struct error
     if (X509_check_private_key(ca, ca_key) != 1)
         return lib_error(err, "the CA's key does not belong to its certificate");
     if (!cert || X509_set_version(cert, X509_VERSION_3) != 1 || !set_serial(cert) ||
-        !set_times(cert, leaf->now, leaf->valid_s) ||
-        X509_set_pubkey(cert, X509_REQ_get0_pubkey(req)) != 1 ||
+        !set_times(cert, leaf->now, leaf->valid_s) || X509_set_pubkey(cert, X509_REQ_get0_pubkey(req)) != 1 ||
         !set_common_name(X509_get_subject_name(cert), leaf->name) ||
         X509_set_issuer_name(cert, X509_get_subject_name(ca)) != 1 ||
         !add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") ||

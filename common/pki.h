@@ -2,7 +2,7 @@
 #pragma once
 
 /* Keys and certificates: what identity is made of. All keys are EC P-256; everything goes in and out as PEM
- * text. It opens no file and no connection. Beside tls.c the only
+ * text. It opens no file and no connection. Beside tls*.c the only
  * module that sees the TLS library. */
 
 #include <stdbool.h>
@@ -15,8 +15,8 @@
 #include "common/secret.h"
 #include "common/sha256.h"
 
-#define PKI_PEM_MAX 16384 /* of a certificate request or certificate that a peer sends */
-#define PKI_CA_YEARS 10
+#define PKI_PEM_MAX    16384 /* of a certificate request or certificate that a peer sends */
+#define PKI_CA_YEARS   10
 #define PKI_BACKDATE_S 86400 /* certificates begin a day early: clocks differ */
 
 /* Who a certificate speaks for: the URI stagecoach://FLEET/ROLE/NAME among its alternative names. */
@@ -24,7 +24,7 @@ struct pki_identity {
     char *fleet;
     enum role role;
     char *name;
-    char *serial;        /* hex, lower case */
+    char *serial; /* hex, lower case */
     wall_t not_before, not_after;
     char spki[SHA256_HEX_SIZE]; /* SHA-256 of the public key (SubjectPublicKeyInfo) */
     bool is_ca;
@@ -42,10 +42,8 @@ _must_check_ int pki_key_new(char **ret_key_pem, struct error *err);
 _must_check_ int pki_csr_new(const char *key_pem, const char *name, char **ret_csr_pem, struct error *err);
 /* SHA-256 of the public key that a request, certificate or private key holds, in hex. The request's signature is
  * checked. */
-_must_check_ int pki_csr_spki(
-    const char *csr_pem, char ret[static SHA256_HEX_SIZE], struct error *err);
-_must_check_ int pki_cert_spki(
-    const char *cert_pem, char ret[static SHA256_HEX_SIZE], struct error *err);
+_must_check_ int pki_csr_spki(const char *csr_pem, char ret[static SHA256_HEX_SIZE], struct error *err);
+_must_check_ int pki_cert_spki(const char *cert_pem, char ret[static SHA256_HEX_SIZE], struct error *err);
 _must_check_ int pki_key_spki(const char *key_pem, char ret[static SHA256_HEX_SIZE], struct error *err);
 
 /* A self-signed CA, PKI_CA_YEARS long. */

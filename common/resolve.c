@@ -11,8 +11,8 @@
 #include "common/strbuf.h"
 #include "common/strv.h"
 
-#define GETENT "/usr/bin/getent"
-#define OUTPUT_MAX 16384 /* bytes of its answer that are looked at */
+#define GETENT         "/usr/bin/getent"
+#define OUTPUT_MAX     16384 /* bytes of its answer that are looked at */
 #define HOST_NAME_MAX_ 253
 
 struct resolve {
@@ -46,8 +46,7 @@ static size_t read_answer(struct resolve *r, struct wire_address *addresses)
     size_t n = 0;
     char *line;
 
-    strv_for_each(line, lines)
-    {
+    strv_for_each (line, lines) {
         _cleanup_(strv_freep) char **words = strv_split(line, " \t");
         if (strv_len(words) < 2 || strcmp(words[1], "STREAM") != 0 || n == RESOLVE_ADDRESSES_MAX)
             continue;
@@ -81,7 +80,9 @@ struct resolve *resolve_start(struct loop *loop, const char *host, int port, res
     struct resolve *r = xcalloc(1, sizeof(*r));
     const char *argv[] = { GETENT, "ahosts", host, NULL };
     const char *env[] = { "PATH=/usr/bin:/bin", "LC_ALL=C", NULL };
-    struct child_spec spec = { .argv = argv, .env = env, .on_stdout = on_output, .on_exit = on_exit_, .arg = r };
+    struct child_spec spec = {
+        .argv = argv, .env = env, .on_stdout = on_output, .on_exit = on_exit_, .arg = r
+    };
 
     r->host = xstrdup(host);
     r->port = port;

@@ -68,7 +68,7 @@ char *base64url_encode(const void *data, size_t len)
 }
 
 /* Digits without padding; bits left over must be zero, so that a text has one meaning and a meaning one text. */
-static int decode(const char *text, size_t len, const char *alphabet, char **ret, size_t *ret_len)
+static int decode(const char *text, size_t len, char **ret, size_t *ret_len)
 {
     _cleanup_(free_ptr) char *out = xmalloc(len / 4 * 3 + 4);
     size_t n = 0;
@@ -77,7 +77,7 @@ static int decode(const char *text, size_t len, const char *alphabet, char **ret
     if (len % 4 == 1)
         return -EINVAL;
     for (size_t i = 0; i < len; i++) {
-        const char *at = memchr(alphabet, text[i], 64);
+        const char *at = memchr(plain_alphabet, text[i], 64);
         if (!at)
             return -EINVAL;
         bits = bits << 6 | (unsigned)(at - alphabet);
@@ -95,11 +95,6 @@ static int decode(const char *text, size_t len, const char *alphabet, char **ret
     return 0;
 }
 
-int base64url_decode(const char *text, char **ret, size_t *ret_len)
-{
-    return decode(text, strlen(text), url_alphabet, ret, ret_len);
-}
-
 int base64_decode(const char *text, char **ret, size_t *ret_len)
 {
     size_t len = strlen(text);
@@ -107,7 +102,7 @@ int base64_decode(const char *text, char **ret, size_t *ret_len)
         return -EINVAL;
     for (int i = 0; i < 2 && len > 0 && text[len - 1] == '='; i++)
         len--;
-    return decode(text, len, plain_alphabet, ret, ret_len);
+    return decode(text, len, ret, ret_len);
 }
 
 /* --- secrets --------------------------------------------------------------------------------------------- */

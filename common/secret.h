@@ -17,9 +17,8 @@ char *random_base64url(size_t n_bytes);
 
 /* Without padding. Caller frees. */
 char *base64url_encode(const void *data, size_t len);
-/* Strict: no padding, no other character. Plain base64 (for HTTP Basic) with padding. 0 or -EINVAL; NUL added
- * behind the bytes. */
-_must_check_ int base64url_decode(const char *text, char **ret, size_t *ret_len);
+/* With padding, as HTTP Basic has it; strict: nothing else, no bits left over. 0 or -EINVAL; NUL added behind the
+ * bytes. */
 _must_check_ int base64_decode(const char *text, char **ret, size_t *ret_len);
 
 /* In a time that does not depend on where they differ. NULL equals nothing. */

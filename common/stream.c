@@ -3,62 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 
-#include "common/loop.h"
 #include "common/mem.h"
-#include "common/resolve.h"
+#include "common/stream_state.h"
 
-#define READ_STEP (16 * 1024)  /* free room that a read finds at least, within read_max */
+#define READ_STEP   (16 * 1024) /* free room that a read finds at least, within read_max */
 #define BUFFER_KEEP (16 * 1024) /* an empty buffer larger than this is given back */
-#define LINGER_MS 1000         /* after the last byte of ours: for the peer to take it and say its own end */
-
-enum state {
-    STATE_RESOLVING,
-    STATE_CONNECTING,
-    STATE_HANDSHAKE,
-    STATE_OPEN,
-    STATE_CLOSING, /* ours is being sent, theirs thrown away */
-    STATE_CLOSED,
-};
-
-/* A queue of bytes: data[start … end). */
-struct buffer {
-    char *data;
-    size_t start, end, cap;
-};
-
-struct stream {
-    struct wire wire;
-    struct loop *loop;
-    stream_fn fn;
-    void *arg;
-    enum state state;
-    bool freed; /* stream_free ran: nothing may be told any more */
-
-    struct resolve *resolve;
-    struct wire_address addresses[RESOLVE_ADDRESSES_MAX];
-    size_t n_addresses, next_address;
-    struct tls_context *tls;         /* a count of its own */
-    struct tls_session *ended_tls;   /* the facts outlive the connection */
-    bool is_server;
-
-    struct buffer in, out;
-    size_t read_max, write_high, write_low;
-    bool paused, eof, eof_told, announce;
-    bool congested, low_due;
-    bool end_wanted, ended;
-    int write_error;
-
-    struct task task;
-    struct timer deadline; /* the owner's */
-    struct timer guard;    /* ours: connecting, closing */
-    struct error err;
-    bool failed;
-    char peer[WIRE_ADDRESS_TEXT_MAX], local[WIRE_ADDRESS_TEXT_MAX];
-};
 
 /* --- buffers ------------------------------------------------------------------------------------------------ */
 
@@ -67,23 +18,30 @@ static size_t buffer_len(const struct buffer *b)
     return b->end - b->start;
 }
 
+/* Moves the bytes to the front only where at least as much lies free there as has to be moved, else into twice the
+ * room: a long queue that drains slowly is not copied for each byte that comes. */
 static void buffer_reserve(struct buffer *b, size_t room)
 {
+    size_t len = buffer_len(b), cap = b->cap ? b->cap : 1024;
+
     if (b->cap - b->end >= room)
         return;
-    size_t len = buffer_len(b);
-    if (b->start > 0) {
+    if (b->start >= len && b->cap - len >= room) {
         memmove(b->data, b->data + b->start, len);
-        b->start = 0;
-        b->end = len;
+    } else {
+        while (cap - len < room)
+            cap *= 2;
+        if (cap == b->cap)
+            cap *= 2;
+        char *data = xmalloc(cap);
+        if (len > 0)
+            memcpy(data, b->data + b->start, len);
+        free(b->data);
+        b->data = data;
+        b->cap = cap;
     }
-    if (b->cap - len >= room)
-        return;
-    size_t cap = b->cap ? b->cap : 1024;
-    while (cap - len < room)
-        cap *= 2;
-    b->data = xrealloc(b->data, cap);
-    b->cap = cap;
+    b->start = 0;
+    b->end = len;
 }
 
 static void buffer_done(struct buffer *b)
@@ -105,15 +63,14 @@ static void buffer_drop(struct buffer *b, size_t n)
 
 /* --- telling ------------------------------------------------------------------------------------------------ */
 
-/* False once the stream is gone or has no more to do: the caller returns. */
-static bool tell(struct stream *s, enum stream_event event)
+bool stream_tell(struct stream *s, enum stream_event event)
 {
     if (s->fn)
         s->fn(s->arg, s, event);
     return !s->freed && s->state != STATE_CLOSED;
 }
 
-static void soon(struct stream *s)
+void stream_soon(struct stream *s)
 {
     loop_soon(s->loop, &s->task);
 }
@@ -132,22 +89,27 @@ static void disconnect(struct stream *s)
     buffer_done(&s->out);
 }
 
-static void finish(struct stream *s)
+bool stream_tell_failure(struct stream *s)
+{
+    if (!s->failed || s->failure_told)
+        return true;
+    s->failure_told = true;
+    return stream_tell(s, STREAM_ERROR);
+}
+
+void stream_finish(struct stream *s)
 {
     disconnect(s);
-    if (s->failed && s->fn) {
-        s->fn(s->arg, s, STREAM_ERROR);
-        if (s->freed)
-            return;
-    }
+    stream_tell_failure(s);
+    if (s->freed)
+        return;
     s->state = STATE_CLOSED;
     task_done(&s->task);
     if (s->fn)
         s->fn(s->arg, s, STREAM_CLOSED);
 }
 
-/* To be followed by finish, at once or by the task. The first reason is the one that counts. */
-static void fail(struct stream *s, const struct error *err)
+void stream_fail(struct stream *s, const struct error *err)
 {
     if (s->failed)
         return;
@@ -155,11 +117,11 @@ static void fail(struct stream *s, const struct error *err)
     s->err = *err;
 }
 
-static void fail_code(struct stream *s, int code)
+void stream_fail_code(struct stream *s, int code)
 {
     struct error err = { 0 };
     wire_failure(&s->wire, code, &err);
-    fail(s, &err);
+    stream_fail(s, &err);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------ */
@@ -190,8 +152,13 @@ static void flush(struct stream *s)
             wire_shutdown_write(&s->wire);
         }
     } else if (done >= STREAM_TURN_MAX) {
-        soon(s);
+        stream_soon(s);
     }
+}
+
+void stream_drop_output(struct stream *s)
+{
+    buffer_done(&s->out);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------ */
@@ -217,7 +184,7 @@ static size_t fill(struct stream *s)
         if (n == 0)
             s->eof = true;
         else if (n < 0) {
-            fail_code(s, (int)n);
+            stream_fail_code(s, (int)n);
             break;
         } else {
             s->in.end += (size_t)n;
@@ -227,7 +194,7 @@ static size_t fill(struct stream *s)
     if (buffer_len(&s->in) == 0)
         buffer_drop(&s->in, 0);
     if (done >= STREAM_TURN_MAX)
-        soon(s);
+        stream_soon(s);
     return done;
 }
 
@@ -246,7 +213,7 @@ static void throw_away(struct stream *s)
             done += (size_t)n;
     }
     if (!s->eof)
-        soon(s);
+        stream_soon(s);
 }
 
 /* --- the work of one turn ------------------------------------------------------------------------------------ */
@@ -259,24 +226,25 @@ static void work_open(struct stream *s)
 
     if (!s->paused)
         s->announce = false;
-    if ((got > 0 || announce) && !tell(s, STREAM_DATA))
+    if ((got > 0 || announce) && !stream_tell(s, STREAM_DATA))
         return;
     if (s->low_due) {
         s->low_due = false;
-        if (!tell(s, STREAM_LOW))
+        if (!stream_tell(s, STREAM_LOW))
             return;
     }
     if (s->eof && !s->eof_told && s->state == STATE_OPEN) {
         s->eof_told = true;
-        if (!tell(s, STREAM_EOF))
+        if (!stream_tell(s, STREAM_EOF))
             return;
     }
     if (!s->failed && buffer_len(&s->out) > 0)
         flush(s); /* what the owner answered goes out in the same turn */
     if (s->write_error && !s->failed)
-        fail_code(s, s->write_error); /* after reading: the peer's last words say more than a broken pipe */
+        stream_fail_code(
+            s, s->write_error); /* after reading: the peer's last words say more than a broken pipe */
     if (s->failed || (s->eof && s->ended && s->eof_told))
-        finish(s);
+        stream_finish(s);
 }
 
 static void work_closing(struct stream *s)
@@ -286,208 +254,49 @@ static void work_closing(struct stream *s)
     s->end_wanted = true;
     flush(s);
     if (s->ended && !was_ended)
-        timer_set(&s->guard, LINGER_MS);
+        timer_set(&s->guard, STREAM_LINGER_MS);
     throw_away(s);
     if (s->write_error || (s->ended && s->eof))
-        finish(s);
+        stream_finish(s);
 }
 
-static void connect_next(struct stream *s);
-
-static void enter_open(struct stream *s)
-{
-    timer_clear(&s->guard);
-    s->state = STATE_OPEN;
-}
-
-static void work_handshake(struct stream *s)
-{
-    struct error err = { 0 };
-    int r = wire_handshake(&s->wire, &err);
-
-    if (r == -EAGAIN)
-        return;
-    if (r < 0) {
-        fail(s, &err);
-        finish(s);
-        return;
-    }
-    enter_open(s);
-    if (tell(s, STREAM_TLS_READY))
-        soon(s);
-}
-
-static void work(void *arg)
+void stream_work(void *arg)
 {
     struct stream *s = arg;
 
     if (s->freed || s->state == STATE_CLOSED)
         return;
-    if (s->failed)
-        finish(s);
+    if (s->failed && s->state != STATE_CLOSING)
+        stream_finish(s);
     else if (s->state == STATE_HANDSHAKE)
-        work_handshake(s);
+        stream_work_handshake(s);
     else if (s->state == STATE_OPEN)
         work_open(s);
     if (!s->freed && s->state == STATE_CLOSING)
         work_closing(s);
 }
 
-/* --- connecting ---------------------------------------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------------------------------------------- */
 
-static void learn_addresses(struct stream *s)
-{
-    struct wire_address a = { .len = sizeof(a.sa) };
-
-    if (getpeername(s->wire.fd, (struct sockaddr *)&a.sa, &a.len) == 0)
-        wire_address_text(&a, s->peer);
-    a.len = sizeof(a.sa);
-    if (getsockname(s->wire.fd, (struct sockaddr *)&a.sa, &a.len) == 0)
-        wire_address_text(&a, s->local);
-}
-
-static void begin_tls(struct stream *s)
-{
-    s->state = STATE_HANDSHAKE;
-    wire_start_tls(&s->wire, s->tls, s->is_server);
-}
-
-static void on_wire(struct wire *wire, unsigned events)
-{
-    struct stream *s = container_of(wire, struct stream, wire);
-
-    if (s->state == STATE_CONNECTING) {
-        if (wire->error) {
-            fail_code(s, wire->error);
-            wire_close(wire);
-            connect_next(s);
-            return;
-        }
-        if (!(events & WIRE_CONNECTED))
-            return;
-        learn_addresses(s);
-        if (s->tls)
-            begin_tls(s);
-        else
-            enter_open(s);
-        if (!tell(s, STREAM_CONNECTED))
-            return;
-    }
-    work(s);
-}
-
-/* The failure of an address is kept until one connects: the last one is told. */
-static void connect_next(struct stream *s)
-{
-    while (s->next_address < s->n_addresses) {
-        int r = wire_connect(&s->wire, s->loop, &s->addresses[s->next_address++]);
-        if (r == 0) {
-            s->failed = false;
-            s->state = STATE_CONNECTING;
-            return;
-        }
-        s->failed = false;
-        fail_code(s, r);
-    }
-    soon(s);
-}
-
-static void on_resolved(void *arg, const struct wire_address *addresses, size_t n, const struct error *err)
-{
-    struct stream *s = arg;
-
-    memcpy(s->addresses, addresses, n * sizeof(*addresses));
-    s->n_addresses = n;
-    if (n == 0)
-        fail(s, err);
-    connect_next(s);
-}
-
-static void on_guard(void *arg)
+void stream_on_guard(void *arg)
 {
     struct stream *s = arg;
     struct error err;
 
     if (s->state != STATE_CLOSING) {
         s->failed = false; /* the failure of an earlier address is older news */
-        error_set(&err, -ETIMEDOUT, s->state == STATE_HANDSHAKE ? "no end of the TLS handshake" : "no answer");
-        fail(s, &err);
+        error_set(
+            &err, -ETIMEDOUT, s->state == STATE_HANDSHAKE ? "no end of the TLS handshake" : "no answer");
+        if (stream_try_next(s, &err))
+            return;
+        stream_fail(s, &err);
     }
-    finish(s);
+    stream_finish(s);
 }
 
-static void on_deadline(void *arg)
+void stream_on_deadline(void *arg)
 {
-    tell(arg, STREAM_TIMEOUT);
-}
-
-static struct stream *make(
-    struct loop *loop, const struct stream_options *options, stream_fn fn, void *arg)
-{
-    static const struct stream_options defaults;
-    const struct stream_options *o = options ? options : &defaults;
-    struct stream *s = xcalloc(1, sizeof(*s));
-
-    s->loop = loop;
-    s->fn = fn;
-    s->arg = arg;
-    s->tls = tls_context_ref(o->tls);
-    s->read_max = o->read_max ? o->read_max : STREAM_READ_MAX;
-    s->write_high = o->write_high ? o->write_high : STREAM_WRITE_HIGH;
-    s->write_low = o->write_low ? o->write_low : STREAM_WRITE_LOW;
-    wire_init(&s->wire, on_wire);
-    task_init(&s->task, work, s);
-    timer_init(&s->deadline, loop, on_deadline, s);
-    timer_init(&s->guard, loop, on_guard, s);
-    return s;
-}
-
-static int64_t connect_ms(const struct stream_options *o)
-{
-    return o && o->connect_ms ? o->connect_ms : STREAM_CONNECT_MS;
-}
-
-struct stream *stream_connect(
-    struct loop *loop, const char *address, const struct stream_options *options, stream_fn fn, void *arg)
-{
-    struct stream *s = make(loop, options, fn, arg);
-    int default_port = options ? options->default_port : 0;
-    struct error err = { 0 };
-    _cleanup_(free_ptr) char *host = NULL;
-    int port = 0;
-
-    s->state = STATE_RESOLVING;
-    snprintf(s->peer, sizeof(s->peer), "%s", address);
-    timer_set(&s->guard, connect_ms(options));
-    int r = wire_address_parse(address, default_port, &s->addresses[0], &err);
-    if (r == 0) {
-        s->n_addresses = 1;
-        connect_next(s);
-    } else if (r == -EDESTADDRREQ && wire_host_split(address, default_port, &host, &port, &err) == 0) {
-        s->resolve = resolve_start(loop, host, port, on_resolved, s);
-    } else {
-        fail(s, &err);
-        soon(s);
-    }
-    return s;
-}
-
-struct stream *stream_adopt(struct loop *loop, int fd, bool is_server, const struct stream_options *options,
-    stream_fn fn, void *arg)
-{
-    struct stream *s = make(loop, options, fn, arg);
-
-    s->is_server = is_server;
-    wire_adopt(&s->wire, loop, fd);
-    learn_addresses(s);
-    if (strcmp(s->peer, "local") != 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    s->state = STATE_OPEN;
-    if (s->tls) {
-        begin_tls(s);
-        timer_set(&s->guard, connect_ms(options));
-    }
-    return s;
+    stream_tell(arg, STREAM_TIMEOUT);
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
@@ -523,9 +332,10 @@ void stream_close(struct stream *s)
         disconnect(s);
         s->state = STATE_CLOSING;
         s->ended = s->eof = true;
+        s->failed = false;
     }
     timer_clear(&s->deadline);
-    soon(s);
+    stream_soon(s);
 }
 
 void stream_set_owner(struct stream *s, stream_fn fn, void *arg)
@@ -534,7 +344,7 @@ void stream_set_owner(struct stream *s, stream_fn fn, void *arg)
     s->arg = arg;
     s->announce = true;
     s->eof_told = false;
-    soon(s);
+    stream_soon(s);
 }
 
 /* --- the owner's side ------------------------------------------------------------------------------------------ */
@@ -550,13 +360,13 @@ void stream_consume(struct stream *s, size_t n)
     bool was_full = buffer_len(&s->in) >= s->read_max;
     buffer_drop(&s->in, n);
     if (was_full && may_read(s) && s->state == STATE_OPEN)
-        soon(s);
+        stream_soon(s);
 }
 
 void stream_set_read_max(struct stream *s, size_t max)
 {
     s->read_max = max;
-    soon(s);
+    stream_soon(s);
 }
 
 void stream_pause(struct stream *s, bool pause)
@@ -566,13 +376,13 @@ void stream_pause(struct stream *s, bool pause)
     s->paused = pause;
     s->announce = !pause;
     if (!pause)
-        soon(s);
+        stream_soon(s);
 }
 
 void stream_again(struct stream *s)
 {
     s->announce = true;
-    soon(s);
+    stream_soon(s);
 }
 
 bool stream_is_eof(const struct stream *s)
@@ -589,7 +399,7 @@ void stream_write(struct stream *s, const void *data, size_t len)
     s->out.end += len;
     if (buffer_len(&s->out) > s->write_high)
         s->congested = true;
-    soon(s);
+    stream_soon(s);
 }
 
 size_t stream_queued(const struct stream *s)
@@ -611,7 +421,7 @@ void stream_set_marks(struct stream *s, size_t high, size_t low)
 void stream_end(struct stream *s)
 {
     s->end_wanted = true;
-    soon(s);
+    stream_soon(s);
 }
 
 void stream_set_deadline(struct stream *s, int64_t in_ms)
@@ -652,8 +462,8 @@ int stream_credentials(const struct stream *s, uid_t *ret_uid, gid_t *ret_gid)
     struct ucred cred;
     socklen_t len = sizeof(cred);
 
-    if (!wire_is_open(&s->wire) ||
-        getsockopt(s->wire.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+    if (!wire_is_open(&s->wire) || getsockopt(s->wire.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
+        cred.pid <= 0)
         return -ENOTSUP;
     *ret_uid = cred.uid;
     *ret_gid = cred.gid;

@@ -16,12 +16,12 @@
 #include "common/tls.h"
 #include "common/wire.h"
 
-#define STREAM_READ_MAX (64 * 1024)    /* default: unread bytes at which reading pauses */
+#define STREAM_READ_MAX   (64 * 1024)  /* default: unread bytes at which reading pauses */
 #define STREAM_WRITE_HIGH (256 * 1024) /* default marks of the write queue */
-#define STREAM_WRITE_LOW (64 * 1024)
-#define STREAM_CONNECT_MS 10000        /* default: name, connection and TLS together */
-#define STREAM_CLOSE_MS 5000           /* stream_close: what was not sent by then is lost */
-#define STREAM_TURN_MAX (256 * 1024)   /* bytes read or written in one turn */
+#define STREAM_WRITE_LOW  (64 * 1024)
+#define STREAM_CONNECT_MS 10000        /* default: for name and connection, and for TLS, each */
+#define STREAM_CLOSE_MS   5000         /* stream_close: what was not sent by then is lost */
+#define STREAM_TURN_MAX   (256 * 1024) /* bytes read or written in one turn */
 
 struct loop;
 struct stream;
@@ -40,10 +40,10 @@ enum stream_event {
 typedef void (*stream_fn)(void *arg, struct stream *stream, enum stream_event event);
 
 struct stream_options {
-    struct tls_context *tls; /* NULL: plain. Not taken; may be freed once the stream exists */
-    int default_port;        /* stream_connect */
-    int64_t connect_ms;      /* connect and TLS, or for accepted ones TLS; 0: STREAM_CONNECT_MS */
-    size_t read_max;         /* 0: STREAM_READ_MAX */
+    struct tls_context *tls;      /* NULL: plain. Not taken; may be freed once the stream exists */
+    int default_port;             /* stream_connect */
+    int64_t connect_ms;           /* as STREAM_CONNECT_MS, shared by the addresses of a name; 0: that */
+    size_t read_max;              /* 0: STREAM_READ_MAX */
     size_t write_high, write_low; /* 0: the defaults */
 };
 
@@ -52,8 +52,8 @@ struct stream_options {
 struct stream *stream_connect(
     struct loop *loop, const char *address, const struct stream_options *options, stream_fn fn, void *arg);
 /* Takes a connected descriptor: socketpair, pipe end, accepted socket (is_server: side of TLS). */
-struct stream *stream_adopt(struct loop *loop, int fd, bool is_server, const struct stream_options *options,
-    stream_fn fn, void *arg);
+struct stream *stream_adopt(
+    struct loop *loop, int fd, bool is_server, const struct stream_options *options, stream_fn fn, void *arg);
 void stream_free(struct stream *stream); /* at once; also inside an event; NULL is fine */
 /* Sends what is queued, at most STREAM_CLOSE_MS long, then STREAM_CLOSED. Reading stops now. */
 void stream_close(struct stream *stream);
@@ -82,11 +82,11 @@ void stream_end(struct stream *stream);
 /* One deadline, moved by each call; 0: none. */
 void stream_set_deadline(struct stream *stream, int64_t in_ms);
 
-const char *stream_error(const struct stream *stream);   /* "" without one */
-int stream_error_code(const struct stream *stream);      /* negative errno, 0 without one */
+const char *stream_error(const struct stream *stream);           /* "" without one */
+int stream_error_code(const struct stream *stream);              /* negative errno, 0 without one */
 const struct tls_facts *stream_tls(const struct stream *stream); /* NULL: plain, or not that far */
-const char *stream_peer(const struct stream *stream);    /* "10.0.0.5:51234", "local" */
-const char *stream_local(const struct stream *stream);   /* our end; "" if not connected */
+const char *stream_peer(const struct stream *stream);            /* "10.0.0.5:51234", "local" */
+const char *stream_local(const struct stream *stream);           /* our end; "" if not connected */
 /* Of a unix socket, by the kernel. -ENOTSUP for others. */
 _must_check_ int stream_credentials(const struct stream *stream, uid_t *ret_uid, gid_t *ret_gid);
 struct loop *stream_loop(const struct stream *stream);

@@ -2,10 +2,8 @@
 #include "common/tls.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -14,31 +12,7 @@
 
 #include "common/mem.h"
 #include "common/pki_x509.h"
-
-#define ALPN_WIRE_MAX 256
-#define FAILURE_MAX 256
-
-struct tls_context {
-    SSL_CTX *ssl;
-    int n_refs;
-    bool is_server;
-    unsigned char alpn[ALPN_WIRE_MAX]; /* length-prefixed names, ours, best first */
-    unsigned alpn_len;
-    X509 *ca;                     /* client: NULL if only a pin, or nothing, is known */
-    char pin[SHA256_HEX_SIZE];    /* client: "" none; server: the key of its own CA */
-    char *fleet;                  /* client: NULL any */
-};
-
-struct tls_session {
-    struct tls_context *context;
-    SSL *ssl;
-    int fd;
-    int system_error; /* of the last call to the socket, positive */
-    bool eof, failed, done;
-    char alpn[ALPN_WIRE_MAX];
-    struct tls_facts facts;
-    char failure[FAILURE_MAX];
-};
+#include "common/tls_state.h"
 
 static int context_error(struct error *err, const char *what)
 {
@@ -46,64 +20,6 @@ static int context_error(struct error *err, const char *what)
     const char *reason = e ? ERR_reason_error_string(e) : NULL;
     ERR_clear_error();
     return error_set(err, -EBADMSG, reason ? "%s: %s" : "%s", what, reason);
-}
-
-/* --- the socket under the library: never a SIGPIPE ---------------------------------------------------------- */
-
-static int bio_write(BIO *bio, const char *data, int len)
-{
-    struct tls_session *s = BIO_get_data(bio);
-    ssize_t n;
-    BIO_clear_retry_flags(bio);
-    do
-        n = send(s->fd, data, (size_t)len, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    s->system_error = n < 0 ? errno : 0;
-    if (n < 0 && errno == EAGAIN)
-        BIO_set_retry_write(bio);
-    return (int)n;
-}
-
-static int bio_read(BIO *bio, char *data, int len)
-{
-    struct tls_session *s = BIO_get_data(bio);
-    ssize_t n;
-    BIO_clear_retry_flags(bio);
-    do
-        n = recv(s->fd, data, (size_t)len, 0);
-    while (n < 0 && errno == EINTR);
-    s->system_error = n < 0 ? errno : 0;
-    s->eof = n == 0;
-    if (n < 0 && errno == EAGAIN)
-        BIO_set_retry_read(bio);
-    return (int)n;
-}
-
-static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
-{
-    struct tls_session *s = BIO_get_data(bio);
-    if (command == BIO_CTRL_FLUSH)
-        return 1;
-    return command == BIO_CTRL_EOF ? s->eof : 0;
-}
-
-static BIO *bio_new(struct tls_session *s)
-{
-    static BIO_METHOD *method; /* only the main thread opens TLS; made once, kept for the process */
-    if (!method) {
-        method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stagecoach socket");
-        if (!method)
-            abort();
-        BIO_meth_set_write(method, bio_write);
-        BIO_meth_set_read(method, bio_read);
-        BIO_meth_set_ctrl(method, bio_ctrl);
-    }
-    BIO *bio = BIO_new(method);
-    if (!bio)
-        abort();
-    BIO_set_data(bio, s);
-    BIO_set_init(bio, 1);
-    return bio;
 }
 
 /* --- contexts ---------------------------------------------------------------------------------------------- */
@@ -127,7 +43,7 @@ static int use_identity(struct tls_context *c, const char *cert_pem, const char 
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"");
     BIO_free(bio);
     bool ok = key && SSL_CTX_use_certificate(c->ssl, cert) == 1 && SSL_CTX_use_PrivateKey(c->ssl, key) == 1 &&
-              SSL_CTX_check_private_key(c->ssl) == 1;
+        SSL_CTX_check_private_key(c->ssl) == 1;
     X509_free(cert);
     EVP_PKEY_free(key);
     return ok ? 0 : context_error(err, key ? "certificate and key don't fit" : "not a private key in PEM");
@@ -156,8 +72,8 @@ static struct tls_context *context_new(bool is_server)
     SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION);
     /* Frames and HTTP bodies say where they end, so a peer that forgets close_notify cuts nothing off. */
     SSL_CTX_set_options(c->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                 SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(c->ssl,
+        SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(c->ssl, 0);
     SSL_CTX_set_read_ahead(c->ssl, 1);
@@ -224,17 +140,9 @@ int tls_server_new(const struct tls_server *spec, struct tls_context **ret, stru
 
 /* --- believing the hub --------------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 2, 3))) static void fail(struct tls_session *s, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(s->failure, sizeof(s->failure), fmt, args);
-    va_end(args);
-}
-
 /* The certificate that everything hangs on: the CA we hold, or the one in the peer's chain. Its key is compared
  * with the pin; nothing else about it counts. */
-static X509 *find_anchor(struct tls_session *s, STACK_OF(X509) *chain)
+static X509 *find_anchor(struct tls_session *s, STACK_OF(X509) * chain)
 {
     struct tls_context *c = s->context;
     char spki[SHA256_HEX_SIZE];
@@ -259,12 +167,12 @@ static X509 *find_anchor(struct tls_session *s, STACK_OF(X509) *chain)
         return c->ca; /* no CA in the chain: the signature will tell */
     }
     if (!first_ca) {
-        fail(s, "it shows no certificate authority and so is no hub");
+        tls_session_fail(s, "it shows no certificate authority and so is no hub");
         return NULL;
     }
     if (c->pin[0]) {
         s->facts.pin_mismatch = true;
-        fail(s, "it shows another key (%.4s…) than expected (%.4s…)", s->facts.ca_spki, c->pin);
+        tls_session_fail(s, "it shows another key (%.4s…) than expected (%.4s…)", s->facts.ca_spki, c->pin);
         return NULL;
     }
     return first_ca;
@@ -286,7 +194,7 @@ static bool chain_holds(struct tls_session *s, X509 *leaf, X509 *anchor)
         ok = X509_verify_cert(check) == 1;
     }
     if (!ok)
-        fail(s, "its certificate is not from its own certificate authority: %s",
+        tls_session_fail(s, "its certificate is not from its own certificate authority: %s",
             X509_verify_cert_error_string(X509_STORE_CTX_get_error(check)));
     X509_STORE_CTX_free(check);
     X509_STORE_free(store);
@@ -301,11 +209,11 @@ static bool is_hub(struct tls_session *s, X509 *leaf)
     pki_identity_done(peer);
     pki_x509_identity(leaf, peer);
     if (peer->role != ROLE_HUB) {
-        fail(s, "its certificate is not a hub's");
+        tls_session_fail(s, "its certificate is not a hub's");
         return false;
     }
     if (fleet && strcmp(fleet, peer->fleet) != 0) {
-        fail(s, "it is the hub of another fleet (%s, not %s)", peer->fleet, fleet);
+        tls_session_fail(s, "it is the hub of another fleet (%s, not %s)", peer->fleet, fleet);
         return false;
     }
     s->facts.has_peer = true;
@@ -354,194 +262,4 @@ int tls_client_new(const struct tls_client *spec, struct tls_context **ret, stru
     SSL_CTX_set_cert_verify_callback(c->ssl, judge_hub, NULL);
     *ret = steal_ptr(c);
     return 0;
-}
-
-/* --- sessions ------------------------------------------------------------------------------------------------ */
-
-struct tls_session *tls_session_new(struct tls_context *context, int fd, bool is_server)
-{
-    struct tls_session *s = xcalloc(1, sizeof(*s));
-    s->context = context;
-    s->fd = fd;
-    context->n_refs++;
-    memcpy(s->facts.expected, context->pin, sizeof(s->facts.expected));
-    ERR_clear_error();
-    s->ssl = SSL_new(context->ssl);
-    if (!s->ssl)
-        abort();
-    BIO *bio = bio_new(s);
-    SSL_set_bio(s->ssl, bio, bio);
-    SSL_set_app_data(s->ssl, s);
-    if (is_server)
-        SSL_set_accept_state(s->ssl);
-    else
-        SSL_set_connect_state(s->ssl);
-    return s;
-}
-
-void tls_session_free(struct tls_session *s)
-{
-    if (!s)
-        return;
-    SSL_free(s->ssl);
-    tls_context_free(s->context);
-    pki_identity_done(&s->facts.peer);
-    free(s);
-}
-
-/* What the library or the peer's alert says, in words of an operator. %s: who the peer is. */
-static const struct {
-    int reason;
-    const char *text;
-} reasons[] = {
-    /* clang-format off */
-    { SSL_R_TLSV1_ALERT_UNKNOWN_CA,           "%s refused the certificate: it is from another certificate authority" },
-    { SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,      "%s refused the certificate" },
-    { SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,  "%s refused the certificate" },
-    { SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, "%s refused the certificate: it is not of the kind it takes" },
-    { SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,  "%s refused the certificate: it is past its date" },
-    { SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,  "%s refused the certificate: it was revoked" },
-    { SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, "%s wants a certificate" },
-    { SSL_R_TLSV1_ALERT_ACCESS_DENIED,        "%s refused access" },
-    { SSL_R_TLSV1_ALERT_DECRYPT_ERROR,        "%s refused the certificate: the key does not fit it" },
-    { SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,     "%s speaks another version of TLS; 1.3 is needed" },
-    { SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE,    "%s found no cipher in common" },
-    { SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, "%s speaks another protocol" },
-    { SSL_R_NO_APPLICATION_PROTOCOL,          "%s speaks another protocol" },
-    { SSL_R_UNSUPPORTED_PROTOCOL,             "%s speaks another version of TLS; 1.3 is needed" },
-    { SSL_R_WRONG_VERSION_NUMBER,             "%s does not speak TLS" },
-    { SSL_R_PACKET_LENGTH_TOO_LONG,           "%s does not speak TLS" },
-    { SSL_R_HTTP_REQUEST,                     "%s speaks plain HTTP" },
-    { SSL_R_UNEXPECTED_EOF_WHILE_READING,     "%s closed the connection" },
-    /* clang-format on */
-};
-
-static void explain(struct tls_session *s)
-{
-    const char *peer = s->context->is_server ? "the client" : "the hub";
-    unsigned long e = ERR_peek_error();
-    int reason = ERR_GET_REASON(e);
-
-    if (s->failure[0])
-        return; /* told when it was found */
-    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-        fail(s, "%s shows a certificate that is not ours: %s", peer,
-            X509_verify_cert_error_string(SSL_get_verify_result(s->ssl)));
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
-        if (reasons[i].reason == reason) {
-            fail(s, reasons[i].text, peer);
-            return;
-        }
-    fail(s, "TLS with %s failed: %s", peer, e ? ERR_reason_error_string(e) : "connection closed");
-}
-
-/* Turns the outcome of a library call that did not succeed into ours. 0 is the peer's proper end. */
-static int outcome(struct tls_session *s, int result, enum tls_want *ret_want)
-{
-    switch (SSL_get_error(s->ssl, result)) {
-    case SSL_ERROR_WANT_READ:
-        *ret_want = TLS_WANT_READ;
-        return -EAGAIN;
-    case SSL_ERROR_WANT_WRITE:
-        *ret_want = TLS_WANT_WRITE;
-        return -EAGAIN;
-    case SSL_ERROR_ZERO_RETURN:
-        return 0;
-    case SSL_ERROR_SYSCALL:
-        s->failed = true;
-        if (s->system_error)
-            return -s->system_error;
-        return s->done ? 0 : -ECONNRESET;
-    default:
-        s->failed = true;
-        explain(s);
-        ERR_clear_error();
-        return -EPROTO;
-    }
-}
-
-static void learn(struct tls_session *s)
-{
-    const unsigned char *alpn = NULL;
-    unsigned len = 0;
-
-    s->done = true;
-    SSL_get0_alpn_selected(s->ssl, &alpn, &len);
-    if (len > 0 && len < sizeof(s->alpn)) {
-        memcpy(s->alpn, alpn, len);
-        s->facts.alpn = s->alpn;
-    }
-    if (!s->context->is_server)
-        return;
-    X509 *cert = SSL_get1_peer_certificate(s->ssl);
-    if (!cert)
-        return;
-    pki_x509_identity(cert, &s->facts.peer);
-    memcpy(s->facts.ca_spki, s->context->pin, sizeof(s->facts.ca_spki));
-    s->facts.has_peer = true;
-    X509_free(cert);
-}
-
-int tls_session_handshake(struct tls_session *s, enum tls_want *ret_want)
-{
-    if (s->done)
-        return 0;
-    ERR_clear_error();
-    s->system_error = 0;
-    int r = SSL_do_handshake(s->ssl);
-    if (r == 1) {
-        learn(s);
-        return 0;
-    }
-    r = outcome(s, r, ret_want);
-    return r == 0 ? -ECONNRESET : r;
-}
-
-ssize_t tls_session_read(struct tls_session *s, void *buf, size_t len, enum tls_want *ret_want)
-{
-    if (s->failed)
-        return s->failure[0] ? -EPROTO : -ECONNRESET;
-    ERR_clear_error();
-    s->system_error = 0;
-    int n = SSL_read(s->ssl, buf, len > INT_MAX ? INT_MAX : (int)len);
-    return n > 0 ? n : outcome(s, n, ret_want);
-}
-
-ssize_t tls_session_write(struct tls_session *s, const void *data, size_t len, enum tls_want *ret_want)
-{
-    if (s->failed)
-        return s->failure[0] ? -EPROTO : -ECONNRESET;
-    ERR_clear_error();
-    s->system_error = 0;
-    int n = SSL_write(s->ssl, data, len > INT_MAX ? INT_MAX : (int)len);
-    if (n > 0)
-        return n;
-    n = outcome(s, n, ret_want);
-    return n == 0 ? -EPIPE : n;
-}
-
-void tls_session_shutdown(struct tls_session *s)
-{
-    if (s->failed || !s->done)
-        return;
-    ERR_clear_error();
-    SSL_shutdown(s->ssl);
-    ERR_clear_error();
-}
-
-bool tls_session_has_pending(const struct tls_session *s)
-{
-    return SSL_has_pending(s->ssl) == 1;
-}
-
-const struct tls_facts *tls_session_facts(const struct tls_session *s)
-{
-    return &s->facts;
-}
-
-const char *tls_session_failure(const struct tls_session *s)
-{
-    return s->failure[0] ? s->failure : "TLS failed";
 }

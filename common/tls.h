@@ -25,8 +25,8 @@ struct tls_session;
 /* Bound to their sessions by count: freeing a context that sessions use is fine, and so is replacing it. */
 struct tls_server {
     const char *cert_pem, *key_pem;
-    const char *ca_pem;          /* signs clients; sent in our chain */
-    const char *const *alpn;     /* ours, best first, ends with NULL; none in common: refused */
+    const char *ca_pem;      /* signs clients; sent in our chain */
+    const char *const *alpn; /* ours, best first, ends with NULL; none in common: refused */
 };
 _must_check_ int tls_server_new(const struct tls_server *spec, struct tls_context **ret, struct error *err);
 
@@ -48,9 +48,10 @@ struct tls_facts {
     const char *alpn; /* NULL: none was agreed */
     bool has_peer;    /* a certificate was shown, and believed */
     struct pki_identity peer;
-    char ca_spki[SHA256_HEX_SIZE];  /* key that the peer's chain ends in, "" unknown; set on a pin mismatch too */
+    char ca_spki
+        [SHA256_HEX_SIZE]; /* key that the peer's chain ends in, "" unknown; set on a pin mismatch too */
     char expected[SHA256_HEX_SIZE]; /* the pin, "" without one */
-    bool pin_mismatch; /* the handshake failed because these two differ */
+    bool pin_mismatch;              /* the handshake failed because these two differ */
 };
 
 /* --- for wire.c -------------------------------------------------------------------------------------------- */
@@ -64,10 +65,8 @@ enum tls_want { TLS_WANT_NOTHING, TLS_WANT_READ, TLS_WANT_WRITE };
  * tls_session_failure. */
 int tls_session_handshake(struct tls_session *session, enum tls_want *ret_want);
 ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len, enum tls_want *ret_want);
-ssize_t tls_session_write(
-    struct tls_session *session, const void *data, size_t len, enum tls_want *ret_want);
+ssize_t tls_session_write(struct tls_session *session, const void *data, size_t len, enum tls_want *ret_want);
 void tls_session_shutdown(struct tls_session *session); /* sends close_notify, does not wait */
-bool tls_session_has_pending(const struct tls_session *session);
 /* Complete after the handshake, or after it failed as far as it got. */
 const struct tls_facts *tls_session_facts(const struct tls_session *session);
 /* One clause for people: "the hub refused the certificate: it was revoked". */

@@ -74,7 +74,7 @@ static void on_again(void *arg)
 {
     struct wire *wire = arg;
     unsigned events = (wire->readable ? WIRE_READABLE : 0) | (wire->writable ? WIRE_WRITABLE : 0) |
-                      (wire->eof ? WIRE_CLOSED : 0);
+        (wire->eof ? WIRE_CLOSED : 0);
     if (events && !wire->connecting)
         wire->fn(wire, events);
 }
@@ -166,14 +166,6 @@ void wire_abort(struct wire *wire)
     wire_close(wire);
 }
 
-int wire_steal_fd(struct wire *wire)
-{
-    assert(wire_is_open(wire) && !wire->tls);
-    int fd = wire->fd;
-    forget(wire);
-    return fd;
-}
-
 /* --- reading and writing --------------------------------------------------------------------------------- */
 
 static ssize_t read_tls(struct wire *wire, void *buf, size_t len)
@@ -207,10 +199,8 @@ ssize_t wire_read(struct wire *wire, void *buf, size_t len)
             wire->readable = false;
         return -errno;
     }
-    /* A short read means that the socket is empty, so the next byte makes an edge. Not so once the end has been
-     * announced (its edge came already, perhaps together with this data), nor for pipes, whose end makes none. */
-    if ((size_t)n < len && wire->is_socket && !wire->eof)
-        wire->readable = false;
+    /* A short read does not end readability: a reset that came with this data (one edge for both, which libevent
+     * reports like any other) is seen by the next read only. */
     return n;
 }
 

@@ -17,8 +17,8 @@
 #include <sys/uio.h>
 
 #define WIRE_ACCEPTS_PER_TURN 16
-#define WIRE_ACCEPT_RETRY_MS 250 /* pause of a listener that ran out of descriptors */
-#define WIRE_BACKLOG 511
+#define WIRE_ACCEPT_RETRY_MS  250 /* pause of a listener that ran out of descriptors */
+#define WIRE_BACKLOG          511
 
 #include "common/error.h"
 #include "common/loop.h"
@@ -41,18 +41,18 @@ enum wire_event {
 typedef void (*wire_fn)(struct wire *wire, unsigned events);
 
 struct wire {
-    wire_fn fn;               /* its owner is found by container_of */
-    struct loop *loop;        /* NULL: closed or never opened */
-    struct tls_session *tls;  /* NULL: plain */
+    wire_fn fn;              /* its owner is found by container_of */
+    struct loop *loop;       /* NULL: closed or never opened */
+    struct tls_session *tls; /* NULL: plain */
     int fd;
-    int error;                /* negative errno of a failed connect, 0 without */
-    bool readable, writable;  /* until -EAGAIN was seen */
-    bool eof;                 /* end of the peer's direction was announced (not yet read) */
+    int error;               /* negative errno of a failed connect, 0 without */
+    bool readable, writable; /* until -EAGAIN was seen */
+    bool eof;                /* end of the peer's direction was announced (not yet read) */
     bool connecting;
     bool is_socket;
     bool read_wants_write, write_wants_read; /* TLS */
     struct task again;
-    _Alignas(8) unsigned char event_[128];   /* the loop library's own, built and ended by wire.c */
+    _Alignas(8) unsigned char event_[128]; /* the loop library's own, built and ended by wire.c */
 };
 
 /* Numeric addresses and paths: "10.0.0.5:80", "[::1]:80", "unix:/run/x.sock", "/run/x.sock". */
@@ -83,12 +83,10 @@ _must_check_ int wire_connect(struct wire *wire, struct loop *loop, const struct
 void wire_close(struct wire *wire);
 /* The same, and the peer of a plain TCP connection sees a reset, not an end. */
 void wire_abort(struct wire *wire);
-/* Takes the plain descriptor out of the wire, which is then as after wire_init. */
-int wire_steal_fd(struct wire *wire);
 bool wire_is_open(const struct wire *wire);
 
 /* > 0: bytes; 0: end of the peer's direction; -EAGAIN: wait for WIRE_READABLE; else a negative errno (TLS:
- * -EPROTO, and wire_failure says what). */
+ * -EPROTO, and wire_failure says what). Only -EAGAIN promises another event: a short read does not. */
 ssize_t wire_read(struct wire *wire, void *buf, size_t len);
 /* May write less than all. -EAGAIN: wait for WIRE_WRITABLE, then offer the same bytes (and more, if there are)
  * again. Gathers up to WIRE_IOV_MAX parts; for TLS they are coalesced into records. */

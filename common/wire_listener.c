@@ -17,7 +17,7 @@ struct wire_listener {
     wire_accept_fn fn;
     void *arg;
     bool paused, starving;
-    bool *freed; /* set while fn runs: whether it freed us */
+    bool freed; /* inside fn, perhaps */
     int64_t n_starved;
 };
 
@@ -37,10 +37,8 @@ static void on_retry(void *arg)
 static void on_ready(unsigned ready, void *arg)
 {
     struct wire_listener *l = arg;
-    bool freed = false;
 
-    l->freed = &freed;
-    for (int i = 0; i < WIRE_ACCEPTS_PER_TURN && !freed && !l->paused; i++) {
+    for (int i = 0; i < WIRE_ACCEPTS_PER_TURN && !l->freed && !l->paused; i++) {
         struct wire_address peer = { .len = sizeof(peer.sa) };
         int fd = accept4(l->fd, (struct sockaddr *)&peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -58,8 +56,6 @@ static void on_ready(unsigned ready, void *arg)
         }
         /* Anything else is the fate of that one connection (aborted, filtered): the next one may be fine. */
     }
-    if (!freed)
-        l->freed = NULL;
 }
 
 struct wire_listener *wire_listener_new(struct loop *loop, int fd, wire_accept_fn fn, void *arg)
@@ -77,16 +73,20 @@ struct wire_listener *wire_listener_new(struct loop *loop, int fd, wire_accept_f
     return l;
 }
 
+static void free_now(void *obj)
+{
+    free(obj);
+}
+
 void wire_listener_free(struct wire_listener *l)
 {
-    if (!l)
+    if (!l || l->freed)
         return;
-    if (l->freed)
-        *l->freed = true;
+    l->freed = true;
     timer_done(&l->retry);
     io_free(l->io);
     close(l->fd);
-    free(l);
+    loop_free_later(l->retry.loop, l, free_now);
 }
 
 void wire_listener_pause(struct wire_listener *l, bool pause)

@@ -71,7 +71,9 @@ static const char *const env[] = { "PATH=/usr/bin:/bin", "LC_ALL=C", NULL };
 static int start(struct run *r, struct child_spec spec, const char *script, struct error *err)
 {
     const char *argv[] = { "/bin/sh", "-c", script, NULL };
-    *r = (struct run){ .loop = loop_new(), .free_at_exit = r->free_at_exit, .free_at_output = r->free_at_output };
+    *r = (struct run){
+        .loop = loop_new(), .free_at_exit = r->free_at_exit, .free_at_output = r->free_at_output
+    };
     if (!spec.argv)
         spec.argv = argv;
     spec.env = env;
@@ -177,10 +179,11 @@ static void stdin_is_fed_under_back_pressure(void **state)
     enum { CHUNK = 65536, N = 64 };
     char *data = xmalloc(CHUNK);
     memset(data, 'x', CHUNK);
-    assert_int_equal(start(&r,
-                         (struct child_spec){ .stdin_kind = CHILD_STDIN_PIPE, .on_stdout = on_stdout,
-                             .on_drained = on_drained },
-                         "sleep 0.05; wc -c", &(struct error){ 0 }),
+    assert_int_equal(
+        start(&r,
+            (struct child_spec){
+                .stdin_kind = CHILD_STDIN_PIPE, .on_stdout = on_stdout, .on_drained = on_drained },
+            "sleep 0.05; wc -c", &(struct error){ 0 }),
         0);
     size_t waiting = 0;
     for (int i = 0; i < N; i++)
@@ -201,8 +204,9 @@ static void a_child_that_closes_stdin_harms_nobody(void **state)
 {
     struct run r = { 0 };
     char *data = xcalloc(1, 1 << 20);
-    assert_int_equal(start(&r, (struct child_spec){ .stdin_kind = CHILD_STDIN_PIPE, .on_drained = on_drained },
-                         "exec <&-; sleep 0.1", &(struct error){ 0 }),
+    assert_int_equal(
+        start(&r, (struct child_spec){ .stdin_kind = CHILD_STDIN_PIPE, .on_drained = on_drained },
+            "exec <&-; sleep 0.1", &(struct error){ 0 }),
         0);
     child_write(r.child, data, 1 << 20);
     run_to_exit(&r);
@@ -233,8 +237,8 @@ static void a_descendant_holding_the_pipe_is_waited_for_a_second_only(void **sta
 {
     struct run r = { 0 };
     mono_t before = clock_mono();
-    assert_int_equal(start(&r, (struct child_spec){ .on_stdout = on_stdout }, "sleep 5 & echo $!",
-                         &(struct error){ 0 }),
+    assert_int_equal(
+        start(&r, (struct child_spec){ .on_stdout = on_stdout }, "sleep 5 & echo $!", &(struct error){ 0 }),
         0);
     run_to_exit(&r);
     int64_t took = mono_diff_ms(clock_mono(), before);
@@ -282,7 +286,8 @@ static void freed_inside_its_own_callbacks(void **state)
     done(&a);
     struct run b = { .free_at_output = true };
     assert_int_equal(
-        start(&b, (struct child_spec){ .on_stdout = on_stdout }, "echo x; sleep 60", &(struct error){ 0 }), 0);
+        start(&b, (struct child_spec){ .on_stdout = on_stdout }, "echo x; sleep 60", &(struct error){ 0 }),
+        0);
     for (int i = 0; i < TURNS_MAX && b.child; i++)
         loop_turn(b.loop, 1000);
     done(&b);

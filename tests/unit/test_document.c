@@ -211,8 +211,9 @@ static void another_message_waits_for_one_part_at_most(void **state)
     int before = w.drone.parts;
     w.drone.pings_between = -1;
     link_call(w.hub.link, MSG_STREAM_OPEN,
-        &(struct msg_stream_open){ .stream = (char *)"0123456789abcdef0123456789abcdef", .service = (char *)"web" }, 0,
-        on_nothing, NULL);
+        &(struct msg_stream_open){
+            .stream = (char *)"0123456789abcdef0123456789abcdef", .service = (char *)"web" },
+        0, on_nothing, NULL);
     settle(w.loop);
     assert_int_equal(w.hub.done, 1);
     /* What the socket's own buffer holds is on its way already; our queue adds one part. */
@@ -273,11 +274,11 @@ static void too_long_is_refused_before_it_is_sent(void **state)
 
 struct sink_case {
     const char *name;
-    int64_t bytes;         /* announced; -1: document_begin is left out */
+    int64_t bytes; /* announced; -1: document_begin is left out */
     const char *parts[3];
     int64_t part_id, end_id;
     const char *sha256;
-    const char *refusal;   /* part of it; NULL: accepted */
+    const char *refusal; /* part of it; NULL: accepted */
 };
 
 /* clang-format off */
@@ -326,7 +327,8 @@ static void a_second_beginning_spoils_the_first(void **state)
     begin.id = 8;
     assert_int_equal(document_sink_begin(&sink, &begin, &err), -EBUSY);
     assert_int_equal(
-        document_sink_end(&sink, &(struct msg_document_end){ .id = 8, .sha256 = (char *)SUM_OF_AB }, &err), -EBUSY);
+        document_sink_end(&sink, &(struct msg_document_end){ .id = 8, .sha256 = (char *)SUM_OF_AB }, &err),
+        -EBUSY);
     assert_int_equal(document_sink_begin(&sink, &begin, &err), 0);
     document_sink_done(&sink);
 }

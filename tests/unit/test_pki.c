@@ -137,7 +137,8 @@ static void signing_checks_its_arguments(void **state)
     struct fake_ca ca = { 0 }, other = { 0 };
     struct error err;
     char *key = NULL, *csr = NULL, *cert = NULL;
-    char *bad[] = { (char *)"not-an-address", NULL }, *dns[] = { (char *)"hub1", (char *)"hub1.example", NULL };
+    char *bad[] = { (char *)"not-an-address", NULL },
+         *dns[] = { (char *)"hub1", (char *)"hub1.example", NULL };
     char *addresses[] = { (char *)"10.0.0.1", (char *)"::1", NULL };
 
     fake_ca_init(&ca, "fleet-1");

@@ -21,22 +21,6 @@ struct base64_case {
 };
 
 /* clang-format off */
-static const struct base64_case url_cases[] = {
-    { "",         BYTES("") },
-    { "Zg",       BYTES("f") },
-    { "Zm8",      BYTES("fo") },
-    { "Zm9v",     BYTES("foo") },
-    { "Zm9vYg",   BYTES("foob") },
-    { "-_-_",     BYTES("\xfb\xff\xbf") },
-    { "AAAA",     BYTES("\0\0\0") },
-    { "Zg==",     NULL, 0 },
-    { "Z",        NULL, 0 },
-    { "Zh",       NULL, 0 }, /* bits left over */
-    { "Zm9",      NULL, 0 },
-    { "Zm 9v",    NULL, 0 },
-    { "+/+/",     NULL, 0 },
-};
-
 static const struct base64_case plain_cases[] = {
     { "",         BYTES("") },
     { "Zg==",     BYTES("f") },
@@ -45,6 +29,8 @@ static const struct base64_case plain_cases[] = {
     { "+/+/",     BYTES("\xfb\xff\xbf") },
     { "Zg",       NULL, 0 },
     { "Zg=",      NULL, 0 },
+    { "Zh==",     NULL, 0 }, /* bits left over */
+    { "Zm 9v===", NULL, 0 },
     { "Z===",     NULL, 0 },
     { "====",     NULL, 0 },
     { "Zg==Zg==", NULL, 0 },
@@ -52,43 +38,34 @@ static const struct base64_case plain_cases[] = {
 };
 /* clang-format on */
 
-static void check(const struct base64_case *cases, size_t n, int (*decode)(const char *, char **, size_t *))
+static void base64_is_strict(void **state)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(plain_cases); i++) {
+        const struct base64_case *c = &plain_cases[i];
         char *out = NULL;
         size_t len = 0;
-        int r = decode(cases[i].text, &out, &len);
-        if ((r == 0) != (cases[i].bytes != NULL) || (r != 0 && r != -EINVAL))
-            fail_msg("\"%s\": %d", cases[i].text, r);
+        int r = base64_decode(c->text, &out, &len);
+        if ((r == 0) != (c->bytes != NULL) || (r != 0 && r != -EINVAL))
+            fail_msg("\"%s\": %d", c->text, r);
         if (r == 0) {
-            assert_int_equal(len, cases[i].len);
-            assert_memory_equal(out, cases[i].bytes, len);
+            assert_int_equal(len, c->len);
+            assert_memory_equal(out, c->bytes, len);
             assert_int_equal(out[len], 0);
         }
         free(out);
     }
 }
 
-static void base64_is_strict(void **state)
+/* RFC 4648, 10, with the other alphabet. */
+static void base64url_is_written_without_padding(void **state)
 {
-    check(url_cases, ARRAY_SIZE(url_cases), base64url_decode);
-    check(plain_cases, ARRAY_SIZE(plain_cases), base64_decode);
-}
-
-static void base64url_goes_and_comes_back(void **state)
-{
-    for (size_t len = 0; len < 100; len++) {
-        unsigned char bytes[100];
-        char *back = NULL;
-        size_t n = 0;
-        random_bytes(bytes, len);
-        char *text = base64url_encode(bytes, len);
-        assert_int_equal(strlen(text), (len * 8 + 5) / 6);
-        assert_int_equal(base64url_decode(text, &back, &n), 0);
-        assert_int_equal(n, len);
-        assert_memory_equal(back, bytes, len);
+    static const struct base64_case cases[] = { { "", BYTES("") }, { "Zg", BYTES("f") },
+        { "Zm8", BYTES("fo") }, { "Zm9v", BYTES("foo") }, { "Zm9vYg", BYTES("foob") },
+        { "-_-_", BYTES("\xfb\xff\xbf") }, { "AAAA", BYTES("\0\0\0") } };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char *text = base64url_encode(cases[i].bytes, cases[i].len);
+        assert_string_equal(text, cases[i].text);
         free(text);
-        free(back);
     }
 }
 
@@ -123,7 +100,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_is_strict),
-        cmocka_unit_test(base64url_goes_and_comes_back),
+        cmocka_unit_test(base64url_is_written_without_padding),
         cmocka_unit_test(random_texts_differ),
         cmocka_unit_test(secrets_compare),
     };
