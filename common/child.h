@@ -2,8 +2,8 @@
 #pragma once
 
 /* Runs a process: argv, a fresh environment, its pipes inside our loop, its end reported once. The child gets
- * default signals, its own process group, and no descriptor but 0, 1, 2. Freeing a running child kills its
- * group with SIGKILL and reaps it; no callback comes after that. */
+ * default signals, its own process group, no descriptor but 0, 1, 2 and the usual limit of 1024 of them. Freeing a
+ * running child kills its group with SIGKILL and reaps it; no callback comes after that. */
 
 #include <stdbool.h>
 #include <stddef.h>

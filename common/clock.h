@@ -16,9 +16,9 @@ typedef struct {
     int64_t us; /* microseconds since 1970 UTC */
 } wall_t;
 
-#define CLOCK_MS_PER_S INT64_C(1000)
+#define CLOCK_MS_PER_S  INT64_C(1000)
 #define CLOCK_US_PER_MS INT64_C(1000)
-#define CLOCK_US_PER_S INT64_C(1000000)
+#define CLOCK_US_PER_S  INT64_C(1000000)
 
 mono_t clock_mono(void);
 wall_t clock_wall(void);

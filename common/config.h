@@ -25,9 +25,9 @@ struct option_row {
     const char *section, *key;
     enum option_type type;
     size_t offset;
-    int64_t min, max;      /* numbers; max 0 = no limit */
-    const char *fallback;  /* as text, in the form of a file */
-    const char *help;      /* one sentence */
+    int64_t min, max;     /* numbers; max 0 = no limit */
+    const char *fallback; /* as text, in the form of a file */
+    const char *help;     /* one sentence */
 };
 
 struct option_table {
@@ -52,5 +52,5 @@ void config_print(const struct option_table *table, const void *obj, struct strb
 struct daemon_args {
     const char *config_path; /* default /etc/stagecoach/PROGRAM.conf */
     bool config_given;
-    char **settings;         /* --set=Section.Key=value, repeatable */
+    char **settings; /* --set=Section.Key=value, repeatable */
 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "common/schema.h"
+#include "common/envelope.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/mem.h"
 
 #define METHOD_MAX 64

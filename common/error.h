@@ -13,7 +13,7 @@
 #define ERROR_TEXT_MAX 1024
 
 #define _printf_(fmt, args) __attribute__((format(printf, fmt, args)))
-#define _must_check_ __attribute__((warn_unused_result))
+#define _must_check_        __attribute__((warn_unused_result))
 
 struct error {
     int code; /* 0 or a negative errno */

@@ -24,7 +24,10 @@
  *        One row per ref: name, and commit as it is after peeling tags (NULL if it leads to none).
  *   stagecoach-gitwork has REPO COMMIT...
  *        One row for each of them that is there with its tree: commit.
+ *   stagecoach-gitwork run [--read=PATH]... [--write=PATH]... PROGRAM ARGUMENT...
+ *        Becomes PROGRAM, which can reach nothing but what programs need to run, and these paths. For stock git.
  *
+ * Every job shuts itself in the same way, where the kernel can (Landlock), before it reads what a stranger wrote.
  * Limits of a check-out and of a manifest are named below and in gitwork's refusals. This module does not know
  * what a manifest means. */
 
@@ -37,23 +40,23 @@
 
 #define GITWORK_PATH "/usr/libexec/stagecoach/stagecoach-gitwork"
 
-#define GITWORK_MANIFEST_MAX (256 * 1024)              /* bytes of a manifest file */
-#define GITWORK_FILES_MAX 500000                       /* files, links and directories of a check-out */
-#define GITWORK_TREE_BYTES_MAX (INT64_C(16) << 30)     /* bytes of a check-out */
-#define GITWORK_PATH_DEPTH_MAX 128                     /* directories below each other */
-#define GITWORK_PACK_BYTES_MAX (INT64_C(8) << 30)      /* bytes of a pack that comes in */
-#define GITWORK_OUTPUT_MAX (64 * 1024 * 1024)          /* bytes of all rows of one job */
-#define GITWORK_COMMITS_MAX 1000                       /* commits asked for in one job */
-#define GITWORK_SUBJECT_MAX 200                        /* bytes of a subject, cut on a character */
-#define GITWORK_CANDIDATES_MAX 20                      /* commits listed for an ambiguous prefix */
+#define GITWORK_MANIFEST_MAX   (256 * 1024)        /* bytes of a manifest file */
+#define GITWORK_FILES_MAX      500000              /* files, links and directories of a check-out */
+#define GITWORK_TREE_BYTES_MAX (INT64_C(16) << 30) /* bytes of a check-out */
+#define GITWORK_PATH_DEPTH_MAX 128                 /* directories below each other */
+#define GITWORK_PACK_BYTES_MAX (INT64_C(8) << 30)  /* bytes of a pack that comes in */
+#define GITWORK_OUTPUT_MAX     (64 * 1024 * 1024)  /* bytes of all rows of one job */
+#define GITWORK_COMMITS_MAX    1000                /* commits asked for in one job */
+#define GITWORK_SUBJECT_MAX    200                 /* bytes of a subject, cut on a character */
+#define GITWORK_CANDIDATES_MAX 20                  /* commits listed for an ambiguous prefix */
 
 struct child;
 struct gitwork;
 struct loop;
 
 struct gitwork_row {
-    char *error;    /* the job failed: one sentence */
-    char *name;     /* refs: of the ref; resolve: the tag that was meant */
+    char *error; /* the job failed: one sentence */
+    char *name;  /* refs: of the ref; resolve: the tag that was meant */
     char *commit;
     char *tree;
     char *subject;  /* first line of the commit message, printable */

@@ -15,9 +15,9 @@
 #include "common/mem.h"
 #include "common/names.h"
 
-#define READ_SIZE (128 * 1024)
+#define READ_SIZE       (128 * 1024)
 #define PACK_HEADER_LEN 12
-#define LEFTOVER_AGE_S 3600
+#define LEFTOVER_AGE_S  3600
 
 /* A job that was killed leaves its half pack behind. */
 static void remove_leftovers(const char *pack_dir)
@@ -69,8 +69,8 @@ static int feed(git_indexer *indexer, git_indexer_progress *stats, int64_t *ret_
             header[total + i] = (unsigned char)buf[i];
         total += n;
         if (total > GITWORK_PACK_BYTES_MAX)
-            return error_set(err, -EFBIG, "the pack is larger than %lld GiB",
-                (long long)(GITWORK_PACK_BYTES_MAX >> 30));
+            return error_set(
+                err, -EFBIG, "the pack is larger than %lld GiB", (long long)(GITWORK_PACK_BYTES_MAX >> 30));
         if (git_indexer_append(indexer, buf, (size_t)n, stats) < 0)
             return job_git_error(err, -EBADMSG, "the pack can't be read");
     }
@@ -91,8 +91,12 @@ int job_index(const struct job *job, char **args, int n_args, struct error *err)
     _cleanup_(free_ptr) char *pack_dir = xasprintf("%s/objects/pack", args[0]);
 
     int r = open_or_make(job, args[0], &repo, err);
-    if (r < 0)
+    if (r == 0)
+        r = job_confine(job, NULL, args[0], err);
+    if (r < 0) {
+        git_repository_free(repo);
         return r;
+    }
     remove_leftovers(pack_dir);
     if (git_repository_odb(&odb, repo) < 0 || git_indexer_new(&indexer, pack_dir, 0444, odb, NULL) < 0) {
         r = job_git_error(err, -EIO, "can't write to %s", args[0]);
@@ -118,7 +122,9 @@ int job_has(const struct job *job, char **args, int n_args, struct error *err)
     struct stat st;
     if (stat(args[0], &st) < 0)
         return 0;
-    int r = job_open(job, args[0], &repo, err);
+    int r = job_confine(job, args[0], NULL, err);
+    if (r == 0)
+        r = job_open(job, args[0], &repo, err);
     for (int i = 1; r == 0 && i < n_args; i++) {
         git_oid oid;
         git_commit *commit = NULL;

@@ -4,6 +4,7 @@
 /* Inside the helper program: what its jobs share. Each job is one function that writes rows and returns 0, or a
  * negative errno with the sentence. Only these files see the git library. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ struct job {
     const char *quarantine; /* --quarantine */
     char **tags;            /* --tag, "NAME=COMMIT" */
     bool fsync;             /* --fsync */
+    char **reads, **writes; /* --read, --write */
 };
 
 typedef int (*job_fn)(const struct job *job, char **args, int n_args, struct error *err);
@@ -28,6 +30,13 @@ int job_manifest(const struct job *job, char **args, int n_args, struct error *e
 int job_resolve(const struct job *job, char **args, int n_args, struct error *err);
 int job_refs(const struct job *job, char **args, int n_args, struct error *err);
 int job_has(const struct job *job, char **args, int n_args, struct error *err);
+int job_run(const struct job *job, char **args, int n_args, struct error *err);
+
+/* From here on the job can reach nothing but what programs need to run, and these (each may be NULL). */
+_must_check_ int job_confine(const struct job *job, const char *reads, const char *writes, struct error *err);
+/* The same for a check-out into the directory top, which its parent's descriptor may remove again. */
+_must_check_ int job_confine_checkout(
+    const struct job *job, const char *repo, int top, int parent, struct error *err);
 
 /* One line on standard output. */
 void job_row(const struct gitwork_row *row);

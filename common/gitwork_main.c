@@ -34,6 +34,7 @@ static const struct {
     { "manifest", job_manifest, 2, 1 + GITWORK_COMMITS_MAX,
       "[--quarantine=DIR] [--tag=NAME=COMMIT]... REPO COMMIT..." },
     { "refs",     job_refs,     1, 1, "REPO" },
+    { "run",      job_run,      1, 1000, "[--read=PATH]... [--write=PATH]... PROGRAM ARGUMENT..." },
     { "resolve",  job_resolve,  2, 2, "REPO NAME" },
 };
 /* clang-format on */
@@ -139,6 +140,10 @@ static int run(size_t which, char **args, int n_args)
             job.quarantine = args[skip] + 13;
         else if (strncmp(args[skip], "--tag=", 6) == 0)
             strv_push(&job.tags, args[skip] + 6);
+        else if (strncmp(args[skip], "--read=", 7) == 0)
+            strv_push(&job.reads, args[skip] + 7);
+        else if (strncmp(args[skip], "--write=", 8) == 0)
+            strv_push(&job.writes, args[skip] + 8);
         else
             return usage(stderr, 2);
     }
@@ -150,6 +155,8 @@ static int run(size_t which, char **args, int n_args)
     if (r < 0)
         job_row(&(struct gitwork_row){ .error = err.text });
     strv_free(job.tags);
+    strv_free(job.reads);
+    strv_free(job.writes);
     git_libgit2_shutdown();
     if (fflush(stdout) != 0)
         return 1;

@@ -16,7 +16,7 @@
 #include "common/utf8.h"
 
 #define TAG_WALK_MAX 100000 /* commits looked at for a version tag */
-#define REFS_MAX 100000
+#define REFS_MAX     100000
 
 /* --- version tags ---------------------------------------------------------------------------------------------- */
 
@@ -81,8 +81,7 @@ static void version_tags_load(struct version_tags *tags, const struct job *job, 
     *tags = (struct version_tags){ .repo = repo };
     git_tag_foreach(repo, on_tag, tags);
     char *pair;
-    strv_for_each(pair, job->tags)
-    {
+    strv_for_each (pair, job->tags) {
         char *hex = strrchr(pair, '=');
         git_oid id, commit;
         if (!hex || git_oid_fromstr(&id, hex + 1) < 0 || peel(repo, &id, &commit) < 0)
@@ -134,7 +133,8 @@ static const char *version_tags_newest(struct version_tags *tags, const git_oid 
 
 /* --- manifests --------------------------------------------------------------------------------------------------- */
 
-static int read_text(git_repository *repo, const git_tree *tree, const char *name, char **ret, struct error *err)
+static int read_text(
+    git_repository *repo, const git_tree *tree, const char *name, char **ret, struct error *err)
 {
     const git_tree_entry *entry = git_tree_entry_byname(tree, name);
     if (!entry)
@@ -156,7 +156,7 @@ static int read_text(git_repository *repo, const git_tree *tree, const char *nam
     else if (git_odb_read(&object, odb, git_tree_entry_id(entry)) < 0)
         r = job_git_error(err, -EBADMSG, "%s can't be read", name);
     else if (memchr(git_odb_object_data(object), '\0', git_odb_object_size(object)) ||
-             !utf8_is_valid(git_odb_object_data(object), git_odb_object_size(object)))
+        !utf8_is_valid(git_odb_object_data(object), git_odb_object_size(object)))
         r = error_set(err, -EBADMSG, "%s:1: the file must be valid UTF-8 text", name);
     else
         *ret = xmemdup(git_odb_object_data(object), git_odb_object_size(object));
@@ -190,8 +190,7 @@ static void row_done(struct gitwork_row *row)
 }
 
 /* An id may be that of a tag object; one that leads to no commit has nothing to say. */
-static int one_manifest(
-    git_repository *repo, struct version_tags *tags, const char *hex, struct error *err)
+static int one_manifest(git_repository *repo, struct version_tags *tags, const char *hex, struct error *err)
 {
     struct gitwork_row row = { .name = xstrdup(hex) };
     git_commit *commit = NULL;
@@ -200,15 +199,15 @@ static int one_manifest(
     char peeled_hex[GIT_OID_HEXSZ + 1];
     git_object *object = NULL;
     bool exists = name_is_commit(hex) && git_oid_fromstr(&id, hex) == 0 &&
-                  git_object_lookup(&object, repo, &id, GIT_OBJECT_ANY) == 0;
+        git_object_lookup(&object, repo, &id, GIT_OBJECT_ANY) == 0;
     git_object_free(object);
     if (exists && peel(repo, &id, &peeled) < 0) {
         job_row(&row);
         row_done(&row);
         return 0;
     }
-    int r = job_commit(
-        repo, exists ? git_oid_tostr(peeled_hex, sizeof(peeled_hex), &peeled) : hex, &commit, err);
+    int r =
+        job_commit(repo, exists ? git_oid_tostr(peeled_hex, sizeof(peeled_hex), &peeled) : hex, &commit, err);
     if (r < 0) {
         row_done(&row);
         return r;
@@ -232,7 +231,9 @@ int job_manifest(const struct job *job, char **args, int n_args, struct error *e
 {
     git_repository *repo = NULL;
     struct version_tags tags;
-    int r = job_open(job, args[0], &repo, err);
+    int r = job_confine(job, args[0], NULL, err);
+    if (r == 0)
+        r = job_open(job, args[0], &repo, err);
     if (r < 0)
         return r;
     version_tags_load(&tags, job, repo);
@@ -287,8 +288,8 @@ static int on_object(const git_oid *id, void *arg)
     size_t size;
     git_object_t type;
     git_oid_tostr(hex, sizeof(hex), id);
-    if (memcmp(hex, c->prefix, c->prefix_len) != 0 ||
-        git_odb_read_header(&size, &type, c->odb, id) < 0 || type != GIT_OBJECT_COMMIT)
+    if (memcmp(hex, c->prefix, c->prefix_len) != 0 || git_odb_read_header(&size, &type, c->odb, id) < 0 ||
+        type != GIT_OBJECT_COMMIT)
         return 0;
     for (size_t i = 0; i < c->n; i++)
         if (git_oid_equal(&c->ids[i], id))
@@ -350,7 +351,9 @@ int job_resolve(const struct job *job, char **args, int n_args, struct error *er
     const char *name = args[1];
     if (!name_is_tag(name) && !name_is_commit_prefix(name))
         return error_set(err, -EINVAL, "\"%.100s\" is neither a tag nor a commit", name);
-    int r = job_open(job, args[0], &repo, err);
+    int r = job_confine(job, args[0], NULL, err);
+    if (r == 0)
+        r = job_open(job, args[0], &repo, err);
     if (r < 0)
         return r;
     if (name_is_tag(name))
@@ -366,7 +369,9 @@ int job_refs(const struct job *job, char **args, int n_args, struct error *err)
     git_repository *repo = NULL;
     git_reference_iterator *it = NULL;
     git_reference *ref = NULL;
-    int r = job_open(job, args[0], &repo, err);
+    int r = job_confine(job, args[0], NULL, err);
+    if (r == 0)
+        r = job_open(job, args[0], &repo, err);
     if (r < 0)
         return r;
     if (git_reference_iterator_new(&it, repo) < 0)

@@ -121,8 +121,8 @@ static int framing_byte(struct http1_body *body, char c, struct http1_fault *fau
     switch (body->state) {
     case BODY_SIZE_FIRST:
         body->left = 0;
-        body->line = 0;
-        /* fall through */
+        body->line = 1;
+        return size_digit(body, c, fault);
     case BODY_SIZE:
         body->line++;
         return size_digit(body, c, fault);

@@ -126,7 +126,7 @@ void json_write_string(struct strbuf *out, const char *s, size_t len)
 
     strbuf_addc(out, '"');
     while (i < len) {
-        size_t n = utf8_character(p + i, len - i);
+        size_t n = p[i] < 0x80 ? 1 : utf8_character(p + i, len - i);
         if (n > 1 || (n == 1 && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\')) {
             i += n;
             continue;

@@ -208,6 +208,11 @@ static const char *take_string(struct parser *p, size_t *ret_len)
         close += *close == '\\' && close + 1 < p->end ? 2 : 1;
     char *s = arena_take(p->document, (size_t)(close - p->p) + 1), *out = s;
     while (p->p < p->end && *p->p != '"') {
+        signed char c = (signed char)*p->p;
+        if (c >= 0x20 && c != '\\') { /* ASCII, which is nearly all there is */
+            *out++ = *p->p++;
+            continue;
+        }
         bool ok = *p->p == '\\' ? (p->p++, take_escape(p, &out)) : take_character(p, &out);
         if (!ok)
             return NULL;

@@ -90,6 +90,18 @@ enum error_kind link_refusal(const struct link *link)
     return link->refusal;
 }
 
+bool link_is_nobody(const struct link *link)
+{
+    return link->is_server && link->peer.role == ROLE_NONE;
+}
+
+size_t link_frame_max(const struct link *link)
+{
+    if (link->state == LINK_HELLO)
+        return FRAME_HELLO_MAX;
+    return link_is_nobody(link) ? LINK_NOBODY_FRAME_MAX : FRAME_MAX;
+}
+
 /* --- sending --------------------------------------------------------------------------------------------------- */
 
 size_t link_output_bytes(const struct link *link)
@@ -261,8 +273,12 @@ static void on_timer(void *arg)
         gone(link);
         return;
     }
+    if (link_is_nobody(link) && mono_diff_ms(now, link->begun) >= LINK_NOBODY_MS) {
+        link_close(link, "no identity within %d seconds", LINK_NOBODY_MS / 1000);
+        return;
+    }
     if (quiet >= LINK_HEARTBEAT_MS) {
-        link_call(link, MSG_PING, &(struct msg_empty){ 0 }, 0, NULL, NULL);
+        link_call(link, MSG_PING, &(struct msg_empty){ 0 }, LINK_SILENCE_MS, NULL, NULL);
         quiet = 0;
     }
     int64_t beat = LINK_HEARTBEAT_MS - quiet, end = LINK_SILENCE_MS - silent;
@@ -297,7 +313,7 @@ static bool take_frame(struct link *link)
     struct error err = { 0 };
     size_t avail, len;
     const char *data = stream_data(link->stream, &avail);
-    int r = frame_peek(data, avail, link->state == LINK_HELLO ? FRAME_HELLO_MAX : FRAME_MAX, &len, &err);
+    int r = frame_peek(data, avail, link_frame_max(link), &len, &err);
 
     if (r == 0)
         return false;
@@ -392,7 +408,7 @@ struct link *link_new(struct loop *loop, struct stream *stream, bool is_server, 
     link->spec = *spec;
     link->is_server = is_server;
     link->next_id = 1;
-    link->sent = link->received = loop_now(loop);
+    link->sent = link->received = link->begun = loop_now(loop);
     list_init(&link->calls);
     list_init(&link->replies);
     list_init(&link->feeds);

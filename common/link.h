@@ -16,13 +16,16 @@
 #include "common/list.h"
 #include "common/messages.h"
 
-#define LINK_HEARTBEAT_MS    5000              /* a ping after so much silence of ours */
-#define LINK_SILENCE_MS      15000             /* a peer silent for so long is closed */
-#define LINK_HELLO_MS        10000             /* time from the connection to hello */
-#define LINK_CALLS_MAX       1024              /* calls in flight, of ours and of the peer's */
-#define LINK_OUTPUT_HIGH     (256 * 1024)      /* above this link_is_congested() */
-#define LINK_OUTPUT_MAX      (8 * 1024 * 1024) /* above this the peer is dropped as too slow */
-#define LINK_FRAMES_PER_TURN 64                /* the rest waits for the next turn */
+#define LINK_HEARTBEAT_MS     5000              /* a ping after so much silence of ours */
+#define LINK_SILENCE_MS       15000             /* a peer silent for so long is closed */
+#define LINK_HELLO_MS         10000             /* time from the connection to hello */
+#define LINK_CALLS_MAX        1024              /* calls in flight, of ours and of the peer's */
+#define LINK_OUTPUT_HIGH      (256 * 1024)      /* above this link_is_congested() */
+#define LINK_OUTPUT_MAX       (8 * 1024 * 1024) /* above this the peer is dropped as too slow */
+#define LINK_NOBODY_FRAME_MAX (32 * 1024)       /* from a peer without an identity: enough to join */
+#define LINK_NOBODY_MS        60000             /* and it has so long to do it */
+#define LINK_NOBODY_CALLS_MAX 8
+#define LINK_FRAMES_PER_TURN  64 /* the rest waits for the next turn */
 
 struct link;
 struct loop;

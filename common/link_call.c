@@ -283,6 +283,7 @@ static const struct msg_info *admit(struct link *link, const struct envelope *e)
 {
     const struct msg_info *info = msg_by_method(e->method);
     bool is_call = e->kind == ENVELOPE_CALL;
+    size_t max = link_is_nobody(link) ? LINK_NOBODY_CALLS_MAX : LINK_CALLS_MAX;
 
     if (is_call && id_is_open(link, e->id)) {
         link_protocol_error(link, ERROR_REQUEST, "%.64s: call %" PRId64 " is open already", e->method, e->id);
@@ -297,8 +298,8 @@ static const struct msg_info *admit(struct link *link, const struct envelope *e)
     } else if (is_call != (info->answer != NULL)) {
         refuse(link, e, ERROR_REQUEST,
             is_call ? "%s is a notice: it has no id" : "%s is a call: it needs an id", info->method);
-    } else if (is_call && link->n_replies >= LINK_CALLS_MAX) {
-        refuse(link, e, ERROR_BUSY, "%d calls wait for their answers already", LINK_CALLS_MAX);
+    } else if (is_call && link->n_replies >= max) {
+        refuse(link, e, ERROR_BUSY, "%zu calls wait for their answers already", max);
     } else if (is_allowed(link, e, info)) {
         return info;
     }

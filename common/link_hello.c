@@ -13,7 +13,7 @@
 static void connected(struct link *link)
 {
     link->state = LINK_OPEN;
-    stream_set_read_max(link->stream, FRAME_HEADER_LEN + FRAME_MAX);
+    stream_set_read_max(link->stream, FRAME_HEADER_LEN + link_frame_max(link));
     timer_set(&link->timer, LINK_HEARTBEAT_MS);
     loop_soon(link->loop, &link->feed);
     link->spec.on_event(link->spec.owner, link, LINK_CONNECTED, NULL);
@@ -93,7 +93,8 @@ void link_take_hello(struct link *link, const struct envelope *envelope)
     }
     fill_hello(link, &answer);
     reply_ok(reply, &answer);
-    connected(link);
+    if (!link->freed && link->state == LINK_HELLO)
+        connected(link);
 }
 
 /* Client side. */

@@ -4,6 +4,7 @@
 /* What link.c (frames, heartbeat, the end), link_hello.c and link_call.c (calls and replies) share. For these
  * alone. */
 
+#include "common/envelope.h"
 #include "common/link.h"
 #include "common/list.h"
 #include "common/loop.h"
@@ -41,9 +42,13 @@ struct link {
     struct task begin;  /* client: says hello */
     struct task drop;   /* too slow: out of whatever call found out */
     struct task feed;
-    mono_t sent, received;
+    mono_t sent, received, begun;
 };
 
+/* A hub's peer without an identity: little is allowed, not for long. */
+bool link_is_nobody(const struct link *link);
+/* The longest frame that the peer may send now. */
+size_t link_frame_max(const struct link *link);
 /* Frames one envelope. -EMSGSIZE if it is too long; nothing was sent then. */
 int link_send(struct link *link, const struct envelope *envelope);
 /* Tells the peer and ends the link: frames that can't be understood. */

@@ -21,7 +21,7 @@ struct log_about {
     const char *message_id; /* 128-bit id of notable events, as MESSAGE_ID= */
 };
 
-void log_init(const char *program);            /* decides where lines go */
+void log_init(const char *program); /* decides where lines go */
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 /* Tests: lines go to fn instead. NULL: back. */
@@ -30,11 +30,11 @@ void log_set_sink(void (*fn)(enum log_level level, const struct log_about *about
 void log_write(enum log_level level, const struct log_about *about, const char *fmt, ...) _printf_(3, 4);
 
 /* The first argument is a `struct log_about *` or NULL: log_info(&(struct log_about){ .host = d->name }, "…") */
-#define log_error(about, ...) log_write(LOG_LEVEL_ERROR, (about), __VA_ARGS__)
+#define log_error(about, ...)   log_write(LOG_LEVEL_ERROR, (about), __VA_ARGS__)
 #define log_warning(about, ...) log_write(LOG_LEVEL_WARNING, (about), __VA_ARGS__)
-#define log_info(about, ...) log_write(LOG_LEVEL_INFO, (about), __VA_ARGS__)
-#define log_debug(about, ...)                                                                                \
-    do {                                                                                                     \
-        if (log_level() >= LOG_LEVEL_DEBUG)                                                                  \
-            log_write(LOG_LEVEL_DEBUG, (about), __VA_ARGS__);                                                \
+#define log_info(about, ...)    log_write(LOG_LEVEL_INFO, (about), __VA_ARGS__)
+#define log_debug(about, ...)                                 \
+    do {                                                      \
+        if (log_level() >= LOG_LEVEL_DEBUG)                   \
+            log_write(LOG_LEVEL_DEBUG, (about), __VA_ARGS__); \
     } while (0)

@@ -36,13 +36,13 @@
 
 #include "common/schema.h"
 
-#define PROTOCOL_VERSION 1
-#define PROTOCOL_ALPN "stagecoach/1"
-#define PROTOCOL_PORT 7000
-#define FRAME_MAX (1024 * 1024)
-#define FRAME_HELLO_MAX 4096
-#define PAGE_MAX 1000 /* rows of a list in one answer; more by `cursor` */
-#define INSTANCES_MAX 1000 /* of one release */
+#define PROTOCOL_VERSION  1
+#define PROTOCOL_ALPN     "stagecoach/1"
+#define PROTOCOL_PORT     7000
+#define FRAME_MAX         (1024 * 1024)
+#define FRAME_HELLO_MAX   4096
+#define PAGE_MAX          1000 /* rows of a list in one answer; more by `cursor` */
+#define INSTANCES_MAX     1000 /* of one release */
 #define DOCUMENT_PART_MAX (64 * 1024)
 #define DOCUMENT_SIZE_MAX (64 * 1024 * 1024)
 
@@ -59,10 +59,10 @@ enum error_kind {
     ERROR_PARSE = -32700,
     ERROR_REQUEST = -32600,
     ERROR_METHOD = -32601,
-    ERROR_FIELDS = -32602,      /* missing or wrong: named */
+    ERROR_FIELDS = -32602, /* missing or wrong: named */
     ERROR_INTERNAL = -32603,
-    ERROR_REFUSED = -32001,     /* a rule says no; asking again does not help */
-    ERROR_DENIED = -32002,      /* not with this identity */
+    ERROR_REFUSED = -32001, /* a rule says no; asking again does not help */
+    ERROR_DENIED = -32002,  /* not with this identity */
     ERROR_NOT_FOUND = -32003,
     ERROR_CONFLICT = -32004,    /* something else is under way or has the name */
     ERROR_BUSY = -32005,        /* try again later */
@@ -127,14 +127,15 @@ enum msg_type {
 /* Both ways: the first frame of the one who connects, and its answer. */
 struct msg_hello {
     int64_t protocol;
-    char *program;  /* "stagecoach-droned" */
-    char *version;  /* of the program */
-    char *name;     /* who speaks; the certificate decides */
-    char *fleet;    /* id of the fleet, NULL before join */
-    int64_t counter; /* drone: revision of the orders it holds; router: epoch it serves; hub: its own counter */
+    char *program; /* "stagecoach-droned" */
+    char *version; /* of the program */
+    char *name;    /* who speaks; the certificate decides */
+    char *fleet;   /* id of the fleet, NULL before join */
+    /* drone: revision of the orders it holds; router: epoch it serves; hub: its own counter */
+    int64_t counter;
     char **features;
-    char *stream;   /* this connection carries the stream of this id and nothing else */
-    char *address;  /* drone: where its instances listen */
+    char *stream;    /* this connection carries the stream of this id and nothing else */
+    char *address;   /* drone: where its instances listen */
     int64_t time_us; /* wall clock of the speaker */
 };
 
@@ -195,14 +196,14 @@ struct msg_token_create {
     int role;
     int64_t uses;
     int64_t valid_ms;
-    char *name;       /* only this name may join with it; also the way to take a name again */
-    char **services;  /* deployers */
-    char *password;   /* the secret, chosen; NULL: made by the hub */
+    char *name;      /* only this name may join with it; also the way to take a name again */
+    char **services; /* deployers */
+    char *password;  /* the secret, chosen; NULL: made by the hub */
 };
 
 struct msg_token {
-    char *id;         /* 8 hex digits; not secret */
-    char *token;      /* only in the answer to token_create */
+    char *id;    /* 8 hex digits; not secret */
+    char *token; /* only in the answer to token_create */
     int role;
     char *name;
     char **services;
@@ -234,9 +235,9 @@ struct msg_deploy {
     int64_t instances; /* 0: what runs now, else the manifest's number */
     char **hosts;      /* only these */
     bool no_traffic;
-    bool supersede;    /* reverts an open deploy of the same service */
+    bool supersede; /* reverts an open deploy of the same service */
     bool rebuild;
-    char **env;        /* over the manifest's */
+    char **env; /* over the manifest's */
 };
 
 struct msg_rollback {
@@ -259,7 +260,7 @@ struct msg_target {
 
 /* The answer to everything that is carried out as a deploy. It is stored by then. */
 struct msg_operation {
-    char *deploy;  /* NULL: there was nothing to do */
+    char *deploy; /* NULL: there was nothing to do */
     char *service;
     char *version;
     char *commit;
@@ -283,9 +284,9 @@ enum step_status { STEP_RUNNING, STEP_DONE, STEP_FAILED, STEP_OUTPUT, STEP_STATU
 extern const char *const step_status_names[STEP_STATUS_MAX_];
 
 enum deploy_outcome {
-    OUTCOME_OPEN,       /* not ended yet */
+    OUTCOME_OPEN, /* not ended yet */
     OUTCOME_DONE,
-    OUTCOME_FAILED,     /* nothing changed for users */
+    OUTCOME_FAILED, /* nothing changed for users */
     OUTCOME_REVERTED,
     OUTCOME_INCOMPLETE, /* decided, but a router has not confirmed it */
     OUTCOME_MAX_
@@ -294,29 +295,29 @@ extern const char *const deploy_outcome_names[OUTCOME_MAX_];
 
 struct msg_deploy_watch {
     char *deploy;
-    int64_t after;  /* sequence number of the last deploy_event seen */
-    bool output;    /* build output too */
+    int64_t after; /* sequence number of the last deploy_event seen */
+    bool output;   /* build output too */
 };
 
 struct msg_deploy_event {
     char *deploy;
     int64_t seq;
     int64_t at_us;
-    int phase;      /* enum deploy_phase */
-    int status;     /* enum step_status */
-    char *host;     /* NULL: of the deploy as a whole */
+    int phase;  /* enum deploy_phase */
+    int status; /* enum step_status */
+    char *host; /* NULL: of the deploy as a whole */
     char *instance;
     char *text;
-    char **lines;   /* last log lines, probe transcript, build output */
+    char **lines; /* last log lines, probe transcript, build output */
     int64_t elapsed_ms;
 };
 
 struct msg_deploy_result {
     char *deploy;
-    int outcome;    /* enum deploy_outcome */
+    int outcome; /* enum deploy_outcome */
     char *service;
     char *version;
-    char *text;     /* "web@0.2.2 serves." and what else is worth saying */
+    char *text; /* "web@0.2.2 serves." and what else is worth saying */
     char **lines;
     int64_t elapsed_ms;
 };
@@ -350,7 +351,7 @@ struct msg_list {
 };
 
 enum instance_phase {
-    INSTANCE_WAITING,     /* ordered, host not reached yet */
+    INSTANCE_WAITING, /* ordered, host not reached yet */
     INSTANCE_FETCHING,
     INSTANCE_BUILDING,
     INSTANCE_STARTING,
@@ -360,7 +361,7 @@ enum instance_phase {
     INSTANCE_BACKING_OFF, /* exited, will be started again */
     INSTANCE_STOPPING,
     INSTANCE_STOPPED,
-    INSTANCE_FAILED,      /* given up: reason says why */
+    INSTANCE_FAILED, /* given up: reason says why */
     INSTANCE_PHASE_MAX_
 };
 extern const char *const instance_phase_names[INSTANCE_PHASE_MAX_];
@@ -368,15 +369,15 @@ extern const char *const instance_phase_names[INSTANCE_PHASE_MAX_];
 /* What a drone knows of an instance. In reports, and in what people ask for. */
 struct instance_state {
     char *id;
-    char *host;       /* filled by the hub */
+    char *host; /* filled by the hub */
     char *app;
     char *service;
     char *version;
     char *commit;
-    char *deploy;     /* that ordered it */
-    int phase;        /* enum instance_phase */
+    char *deploy;       /* that ordered it */
+    int phase;          /* enum instance_phase */
     int64_t generation; /* of the order it carries out: counts restarts asked for */
-    char *address;    /* "10.0.0.11:20117"; NULL for workers */
+    char *address;      /* "10.0.0.11:20117"; NULL for workers */
     int64_t pid;
     char *unit;
     int64_t since_us; /* start of this phase */
@@ -387,13 +388,13 @@ struct instance_state {
     /* How long each step took, -1 unknown. */
     int64_t fetch_ms, build_ms, start_ms, healthy_ms;
     int64_t fetch_objects, fetch_bytes;
-    char *build;      /* the command, if there was one */
-    int64_t passes;   /* probes passed in a row */
+    char *build;    /* the command, if there was one */
+    int64_t passes; /* probes passed in a row */
 };
 
 struct host_row {
     char *host;
-    int role;         /* drone or router */
+    int role; /* drone or router */
     char *address;
     bool online;
     int64_t seen_us;
@@ -435,7 +436,7 @@ struct msg_status {
 struct dep_row {
     char *service;
     char *version;
-    char *name;     /* what it depends on: service or config:NAME; NULL: no dependencies */
+    char *name; /* what it depends on: service or config:NAME; NULL: no dependencies */
     char *range;
     char *resolved; /* version that meets it; NULL: missing */
     char *missing;  /* "newest is 1.9.1" */
@@ -449,8 +450,8 @@ struct msg_deps {
 struct msg_event {
     int64_t seq;
     int64_t at_us;
-    char *who;     /* "ops", "app1", "hub" */
-    char *kind;    /* "push", "deploy", "instance", "host", "token", … */
+    char *who;  /* "ops", "app1", "hub" */
+    char *kind; /* "push", "deploy", "instance", "host", "token", … */
     char *app;
     char *service;
     char *version;
@@ -461,7 +462,7 @@ struct msg_event {
 };
 
 struct msg_history_query {
-    char *target;  /* service; NULL: all */
+    char *target;   /* service; NULL: all */
     int64_t before; /* sequence number, 0: newest */
     int64_t limit;
 };
@@ -513,9 +514,9 @@ enum health_kind { HEALTH_STAYS_UP, HEALTH_HTTP, HEALTH_TCP, HEALTH_EXEC, HEALTH
 extern const char *const health_kind_names[HEALTH_KIND_MAX_];
 
 struct health_spec {
-    int kind; /* enum health_kind */
-    char *path;      /* http */
-    char **command;  /* exec */
+    int kind;       /* enum health_kind */
+    char *path;     /* http */
+    char **command; /* exec */
     int64_t interval_ms, timeout_ms, deadline_ms;
     int64_t passes;
 };
@@ -533,11 +534,11 @@ struct stop_spec {
 
 /* How a release is run: normalised from its manifest. */
 struct run_spec {
-    char *build;    /* for /bin/sh -c; NULL: none */
+    char *build; /* for /bin/sh -c; NULL: none */
     int64_t build_timeout_ms;
     char **command; /* argv */
     bool port;
-    char *user;     /* "dynamic" or a user that droned.conf allows */
+    char *user; /* "dynamic" or a user that droned.conf allows */
     char **env;
     struct health_spec health;
     struct limits_spec limits;
@@ -554,9 +555,9 @@ struct order {
     char *base_commit; /* that the host probably has: a smaller pack */
     char *branch;
     char *deploy;
-    char *user;        /* of the service: "sc-" + 12 hex digits */
-    char *previous;    /* version that served before, for PREV */
-    bool stopped;      /* stay there, don't run */
+    char *user;         /* of the service: "sc-" + 12 hex digits */
+    char *previous;     /* version that served before, for PREV */
+    bool stopped;       /* stay there, don't run */
     int64_t generation; /* counts up: stop and start again */
     bool rebuild;
     struct run_spec run;
@@ -603,12 +604,12 @@ enum stream_kind { STREAM_LOGS, STREAM_BUILD, STREAM_KIND_MAX_ };
 extern const char *const stream_kind_names[STREAM_KIND_MAX_];
 
 struct msg_stream_open {
-    char *stream;  /* id, unguessable */
-    int kind;      /* enum stream_kind */
-    char *service; /* logs: of this service, */
-    char *version; /* this version of it, */
+    char *stream;   /* id, unguessable */
+    int kind;       /* enum stream_kind */
+    char *service;  /* logs: of this service, */
+    char *version;  /* this version of it, */
     char *instance; /* this instance; build: of the order with this id */
-    int64_t lines; /* from the past */
+    int64_t lines;  /* from the past */
     bool follow;
 };
 
@@ -672,7 +673,7 @@ enum msg_direction {
 struct msg_info {
     enum msg_type type;
     const char *method;
-    unsigned from;              /* enum msg_direction, or-ed */
+    unsigned from; /* enum msg_direction, or-ed */
     const struct schema *schema;
     const struct schema *answer; /* NULL: a notice */
 };

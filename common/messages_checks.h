@@ -8,31 +8,31 @@
 #include "common/names.h"
 #include "common/semver.h"
 
-#define TEXT_SHORT_MAX 256   /* names of things that have no whitelist */
-#define PEM_MAX 32768
-#define CSR_MAX 16384
-#define LINES_MAX 10000
-#define DAY_MS INT64_C(86400000)
+#define TEXT_SHORT_MAX 256 /* names of things that have no whitelist */
+#define PEM_MAX        32768
+#define CSR_MAX        16384
+#define LINES_MAX      10000
+#define DAY_MS         INT64_C(86400000)
 
 /* Rows of members that mean the same wherever they are; the member is given, its checks are not. */
 #define M_REQUEST(s) \
     F_STRING(s, request_id, FIELD_REQUIRED, .check = name_is_request_id, .must = must_request_id)
-#define M_SERVICE(s, m, fl) F_STRING(s, m, fl, .check = name_is_service, .must = must_service)
-#define M_APP(s, m, fl) F_STRING(s, m, fl, .check = name_is_app, .must = must_app)
-#define M_VERSION(s, m, fl) F_STRING(s, m, fl, .check = semver_is_valid, .must = must_version)
-#define M_COMMIT(s, m, fl) F_STRING(s, m, fl, .check = name_is_commit, .must = must_commit)
-#define M_HOST(s, m, fl) F_STRING(s, m, fl, .check = name_is_host, .must = must_host)
-#define M_PERSON(s, m, fl) F_STRING(s, m, fl, .check = name_is_person, .must = must_person)
+#define M_SERVICE(s, m, fl)  F_STRING(s, m, fl, .check = name_is_service, .must = must_service)
+#define M_APP(s, m, fl)      F_STRING(s, m, fl, .check = name_is_app, .must = must_app)
+#define M_VERSION(s, m, fl)  F_STRING(s, m, fl, .check = semver_is_valid, .must = must_version)
+#define M_COMMIT(s, m, fl)   F_STRING(s, m, fl, .check = name_is_commit, .must = must_commit)
+#define M_HOST(s, m, fl)     F_STRING(s, m, fl, .check = name_is_host, .must = must_host)
+#define M_PERSON(s, m, fl)   F_STRING(s, m, fl, .check = name_is_person, .must = must_person)
 #define M_INSTANCE(s, m, fl) F_STRING(s, m, fl, .check = name_is_instance, .must = must_instance)
-#define M_DEPLOY(s, m, fl) F_STRING(s, m, fl, .check = name_is_deploy, .must = must_deploy)
-#define M_HOSTS(s, m, fl) F_STRV(s, m, fl, .max = 1000, .check = name_is_host, .must = must_host)
+#define M_DEPLOY(s, m, fl)   F_STRING(s, m, fl, .check = name_is_deploy, .must = must_deploy)
+#define M_HOSTS(s, m, fl)    F_STRV(s, m, fl, .max = 1000, .check = name_is_host, .must = must_host)
 #define M_SERVICES(s, m, fl) F_STRV(s, m, fl, .max = 1000, .check = name_is_service, .must = must_service)
-#define M_SHORT(s, m, fl) F_STRING(s, m, fl, .max = TEXT_SHORT_MAX)
-#define M_TARGET(s, m, fl) F_STRING(s, m, fl, .min = (fl) & FIELD_REQUIRED, .max = TEXT_SHORT_MAX)
-#define M_LINES(s, m) F_STRV(s, m, 0, .max = LINES_MAX)
-#define M_COUNT(s, m, fl) F_INT(s, m, fl, 0, 0)     /* anything that is not negative */
-#define M_TIME(s, m, fl) F_INT(s, m, fl, 0, 0)      /* microseconds since 1970 UTC */
-#define M_ENV(s, m) \
+#define M_SHORT(s, m, fl)    F_STRING(s, m, fl, .max = TEXT_SHORT_MAX)
+#define M_TARGET(s, m, fl)   F_STRING(s, m, fl, .min = FIELD_REQUIRED & (fl), .max = TEXT_SHORT_MAX)
+#define M_LINES(s, m)        F_STRV(s, m, 0, .max = LINES_MAX)
+#define M_COUNT(s, m, fl)    F_INT(s, m, fl, 0, 0) /* anything that is not negative */
+#define M_TIME(s, m, fl)     F_INT(s, m, fl, 0, 0) /* microseconds since 1970 UTC */
+#define M_ENV(s, m)                                                                                    \
     F_PAIRS(s, m, FIELD_SECRET, .max = 1000, .check = name_is_env_value, .check_key = name_is_env_key, \
         .must = must_env_value)
 

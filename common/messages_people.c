@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/messages_checks.h"
 
-#define PASSWORD_MIN 8
-#define PASSWORD_MAX 200
+#define PASSWORD_MIN   8
+#define PASSWORD_MAX   200
 #define LOG_LINES_MOST 10000
 
 static bool is_token_id(const char *s)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/schema_member.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "common/mem.h"
 #include "common/strv.h"
+#include "common/utf8.h"
 
 #define INDENT_MAX 64
 
@@ -60,11 +60,32 @@ static void print_key(struct printer *p, const char *key, size_t len)
     strbuf_adds(p->out, p->pretty ? ": " : ":");
 }
 
+/* What a reader would refuse as too long is cut: free text (log lines, commit messages) may be of any length,
+ * and its end is worth less than the message it is in. */
+static void print_long(struct printer *p, const char *s, size_t len, size_t most)
+{
+    struct strbuf text _cleanup_(strbuf_done) = STRBUF_INIT;
+
+    /* Bytes that are no UTF-8 grow when they are replaced, so that comes first. */
+    for (size_t i = 0; i < len && text.len <= most;) {
+        size_t n = utf8_character((const unsigned char *)s + i, len - i);
+        strbuf_add(&text, n ? s + i : "\xEF\xBF\xBD", n ? n : 3);
+        i += n ? n : 1;
+    }
+    json_write_string(p->out, text.data, utf8_cut(text.data, text.len, most));
+}
+
 static void print_text(struct printer *p, const struct field *f, const char *s)
 {
     if (p->safe && (f->flags & FIELD_SECRET) && s)
         s = "…";
-    json_write_string(p->out, s ? s : "", s ? strlen(s) : 0);
+    if (!s)
+        s = "";
+    size_t len = strlen(s);
+    if (len > most_bytes(f) / 3 && !f->check)
+        print_long(p, s, len, most_bytes(f));
+    else
+        json_write_string(p->out, s, len);
 }
 
 static void print_strv(struct printer *p, const struct field *f, char *const *v)
@@ -133,7 +154,8 @@ static bool is_omitted(const struct field *f, const void *obj)
     case FIELD_BOOL:
         return omit_fallback && *CONST_MEMBER(obj, f, bool) == (f->fallback != 0);
     case FIELD_ENUM:
-        return omit_fallback && *CONST_MEMBER(obj, f, int) == f->fallback;
+        return !word_of(f, *CONST_MEMBER(obj, f, int)) ||
+            (omit_fallback && *CONST_MEMBER(obj, f, int) == f->fallback);
     case FIELD_LIST:
         return !required && n_items(f, obj) == 0;
     case FIELD_STRV:
@@ -147,7 +169,7 @@ static bool is_omitted(const struct field *f, const void *obj)
 
 static void print_field(struct printer *p, const struct field *f, const void *obj)
 {
-    int name;
+    const char *word;
 
     switch (f->type) {
     case FIELD_STRING:
@@ -160,9 +182,8 @@ static void print_field(struct printer *p, const struct field *f, const void *ob
         strbuf_adds(p->out, *CONST_MEMBER(obj, f, bool) ? "true" : "false");
         return;
     case FIELD_ENUM:
-        name = *CONST_MEMBER(obj, f, int);
-        assert(name >= 0 && name < f->n_names && f->names[name]);
-        json_write_string(p->out, f->names[name], strlen(f->names[name]));
+        word = word_of(f, *CONST_MEMBER(obj, f, int));
+        json_write_string(p->out, word, strlen(word));
         return;
     case FIELD_STRUCT:
         print_object(p, f->of, CONST_MEMBER(obj, f, char));

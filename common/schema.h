@@ -15,9 +15,9 @@
 #include "common/json.h"
 #include "common/strbuf.h"
 
-#define SCHEMA_DEPTH_MAX JSON_DEPTH_MAX
-#define SCHEMA_STRING_MAX 65536     /* default cap of a string, bytes */
-#define SCHEMA_LIST_MAX 100000      /* default cap of a list, items */
+#define SCHEMA_DEPTH_MAX  JSON_DEPTH_MAX
+#define SCHEMA_STRING_MAX 65536  /* default cap of a string, bytes */
+#define SCHEMA_LIST_MAX   100000 /* default cap of a list, items */
 
 enum field_type {
     FIELD_STRING, /* char *, owned; absent, null or, unless required, "": NULL */
@@ -46,15 +46,16 @@ struct field {
     enum field_type type;
     unsigned flags;
     size_t offset;
-    size_t count_offset;          /* FIELD_LIST */
-    int64_t min, max; /* FIELD_INT: value; FIELD_STRING: bytes; lists, pairs: items. max 0: default, no limit */
-    int64_t fallback;             /* FIELD_INT, FIELD_BOOL, FIELD_ENUM: when absent */
-    const char *const *names;     /* FIELD_ENUM */
+    size_t count_offset; /* FIELD_LIST */
+    /* FIELD_INT: of the value; FIELD_STRING: bytes; lists and pairs: items. max 0: the default, or no limit. */
+    int64_t min, max;
+    int64_t fallback;         /* FIELD_INT, FIELD_BOOL, FIELD_ENUM: when absent */
+    const char *const *names; /* FIELD_ENUM */
     int n_names;
-    const struct schema *of;      /* FIELD_STRUCT, FIELD_LIST */
-    field_check_fn check;         /* FIELD_STRING, each of FIELD_STRV, each value of FIELD_PAIRS */
-    field_check_fn check_key;     /* FIELD_PAIRS */
-    const char *must;             /* "a service name": completes "must be …" */
+    const struct schema *of;  /* FIELD_STRUCT, FIELD_LIST */
+    field_check_fn check;     /* FIELD_STRING, each of FIELD_STRV, each value of FIELD_PAIRS */
+    field_check_fn check_key; /* FIELD_PAIRS */
+    const char *must;         /* "a service name": completes "must be …" */
 };
 
 struct schema {
@@ -74,7 +75,8 @@ _must_check_ int schema_read_at(
 /* The same from a value that is parsed already; NULL reads as an empty object. */
 _must_check_ int schema_read_json(
     const struct schema *schema, const struct json *value, void *obj, int *ret_line, struct error *err);
-/* Appends obj as compact JSON. */
+/* Appends obj as compact JSON, always such that schema_read takes it: text that is not UTF-8 is mended, free text
+ * above its limit is cut, an enum without a word is left out. */
 void schema_print(const struct schema *schema, const void *obj, struct strbuf *out);
 /* The same, indented, for files and people. */
 void schema_print_pretty(const struct schema *schema, const void *obj, struct strbuf *out);
@@ -86,28 +88,12 @@ void schema_clear(const struct schema *schema, void *obj);
 void schema_copy(const struct schema *schema, const void *src, void *dst);
 bool schema_equal(const struct schema *schema, const void *a, const void *b);
 
-/* --- the JSON-RPC 2.0 envelope --------------------------------------------------------------------------- */
-
-enum envelope_kind { ENVELOPE_CALL, ENVELOPE_NOTICE, ENVELOPE_RESULT, ENVELOPE_ERROR };
-
-struct envelope {
-    enum envelope_kind kind;
-    int64_t id;        /* calls, results, errors; both sides count from 1 for their own calls. Errors: 0 = of none */
-    char *method;      /* calls, notices */
-    char *body;        /* params, result or error.data as JSON text; "{}" if absent */
-    int64_t code;      /* errors */
-    char *message;     /* errors */
-};
-
-_must_check_ int envelope_read(const char *text, size_t len, struct envelope *ret, struct error *err);
-void envelope_print(const struct envelope *envelope, struct strbuf *out);
-void envelope_done(struct envelope *envelope);
-
 /* --- rows ------------------------------------------------------------------------------------------------
  * Each macro checks the C type of the member: a table that disagrees with its struct does not compile. */
 
 #define FIELD_TYPED_(s, m, c_type) (offsetof(s, m) + 0 * sizeof(_Generic(((s *)0)->m, c_type : 1)))
 
+/* clang-format off */
 #define F_STRING(s, m, fl, ...)                                                                              \
     { .name = #m, .type = FIELD_STRING, .flags = (fl), .offset = FIELD_TYPED_(s, m, char *), __VA_ARGS__ }
 #define F_INT(s, m, fl, lo, hi, ...)                                                                         \
@@ -133,3 +119,4 @@ void envelope_done(struct envelope *envelope);
 #define SCHEMA(label, s, table, is_strict)                                                                   \
     { .name = (label), .size = sizeof(s), .fields = (table),                                                 \
       .n_fields = sizeof(table) / sizeof((table)[0]), .strict = (is_strict) }
+/* clang-format on */

@@ -23,3 +23,14 @@ static inline char *items_of(const struct field *f, const void *obj)
 {
     return *CONST_MEMBER(obj, f, char *);
 }
+
+static inline size_t most_bytes(const struct field *f)
+{
+    return f->max > 0 && f->type == FIELD_STRING ? (size_t)f->max : SCHEMA_STRING_MAX;
+}
+
+/* NULL if the value has no word: it can't go over the wire. */
+static inline const char *word_of(const struct field *f, int value)
+{
+    return value >= 0 && value < f->n_names ? f->names[value] : NULL;
+}

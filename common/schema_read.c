@@ -75,11 +75,6 @@ static size_t most_items(const struct field *f)
     return f->max > 0 ? (size_t)f->max : SCHEMA_LIST_MAX;
 }
 
-static size_t most_bytes(const struct field *f)
-{
-    return f->max > 0 && f->type == FIELD_STRING ? (size_t)f->max : SCHEMA_STRING_MAX;
-}
-
 /* --- reading --------------------------------------------------------------------------------------------- */
 
 static int read_object(struct reader *r, const struct path *path, const struct schema *schema,

@@ -80,7 +80,7 @@ static int decode(const char *text, size_t len, char **ret, size_t *ret_len)
         const char *at = memchr(plain_alphabet, text[i], 64);
         if (!at)
             return -EINVAL;
-        bits = bits << 6 | (unsigned)(at - alphabet);
+        bits = bits << 6 | (unsigned)(at - plain_alphabet);
         n_bits += 6;
         if (n_bits >= 8) {
             n_bits -= 8;

@@ -15,7 +15,9 @@ struct strbuf {
     size_t cap;
 };
 
+/* clang-format off */
 #define STRBUF_INIT { NULL, 0, 0 }
+/* clang-format on */
 
 void strbuf_done(struct strbuf *sb);
 void strbuf_clear(struct strbuf *sb); /* empty, memory kept */

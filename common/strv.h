@@ -14,8 +14,8 @@ size_t strv_len(char *const *v);
 char **strv_copy(char *const *v);
 bool strv_contains(char *const *v, const char *s);
 bool strv_equal(char *const *a, char *const *b);
-void strv_push(char ***v, const char *s);       /* appends a copy */
-void strv_push_take(char ***v, char *s);        /* appends s itself */
+void strv_push(char ***v, const char *s); /* appends a copy */
+void strv_push_take(char ***v, char *s);  /* appends s itself */
 char *strv_join(char *const *v, const char *separator);
 char **strv_split(const char *s, const char *separators); /* empty parts are left out */
 

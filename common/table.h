@@ -14,13 +14,13 @@
 
 struct schema;
 
-#define TABLE_FORMAT 1
-#define TABLE_ROUTES_MAX 100000
+#define TABLE_FORMAT        1
+#define TABLE_ROUTES_MAX    100000
 #define TABLE_ENDPOINTS_MAX 100000
 
 struct table_route {
-    char *host;    /* "www.example.com", "*.example.com", or "*" for any host */
-    char *path;    /* prefix by whole segments; "/" or NULL: all */
+    char *host; /* "www.example.com", "*.example.com", or "*" for any host */
+    char *path; /* prefix by whole segments; "/" or NULL: all */
     char *service;
 };
 
@@ -38,9 +38,9 @@ struct table_endpoint {
 
 struct table_release {
     char *version;
-    char *commit;                 /* may be NULL in hand-written tables */
-    int64_t weight;               /* hand-written form: ranges are made in declared order. -1: absent */
-    struct table_range *ranges;   /* the hub's form; always there after table_read where traffic is meant */
+    char *commit;               /* may be NULL in hand-written tables */
+    int64_t weight;             /* hand-written form: ranges are made in declared order. -1: absent */
+    struct table_range *ranges; /* the hub's form; always there after table_read where traffic is meant */
     size_t n_ranges;
     struct table_endpoint *endpoints;
     size_t n_endpoints;

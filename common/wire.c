@@ -121,6 +121,13 @@ void wire_adopt(struct wire *wire, struct loop *loop, int fd)
     watch(wire, loop, fd);
 }
 
+void wire_adopt_accepted(struct wire *wire, struct loop *loop, int fd)
+{
+    assert(!wire_is_open(wire));
+    wire->is_socket = true;
+    watch(wire, loop, fd);
+}
+
 int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address *address)
 {
     int fd = socket(address->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

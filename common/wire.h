@@ -76,6 +76,8 @@ char *wire_address_text(const struct wire_address *address, char *buf);
 void wire_init(struct wire *wire, wire_fn fn);
 /* Takes the descriptor (made non-blocking and close-on-exec); events follow from the next turn on. */
 void wire_adopt(struct wire *wire, struct loop *loop, int fd);
+/* The same for what a listener hands over, which is a socket with both flags already: saves three system calls. */
+void wire_adopt_accepted(struct wire *wire, struct loop *loop, int fd);
 /* Begins to connect; WIRE_CONNECTED or WIRE_CLOSED follows, never before this returned. Negative errno: could
  * not even begin. */
 _must_check_ int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address *address);

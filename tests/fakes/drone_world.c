@@ -22,7 +22,7 @@
 #include "droned/journal.h"
 #include "droned/orders.h"
 
-#define FLEET "f1f2f3f4f5f6f7f8"
+#define FLEET        "f1f2f3f4f5f6f7f8"
 #define SETTLE_TURNS 500
 
 static void be_silent(enum log_level level, const struct log_about *about, const char *text)
@@ -38,7 +38,7 @@ static void on_report(void *arg, const struct msg_instance_report *report)
     const char *phase = report->gone ? "gone" : instance_phase_names[state->phase];
     size_t len = strlen(world->phases), word = strlen(phase);
     bool same = len >= word && strcmp(world->phases + len - word, phase) == 0 &&
-                (len == word || world->phases[len - word - 1] == ' ');
+        (len == word || world->phases[len - word - 1] == ' ');
     if (!same)
         snprintf(world->phases + len, sizeof(world->phases) - len, "%s%s", len ? " " : "", phase);
     str_set(&world->reason, state->reason);
@@ -55,7 +55,8 @@ static int fake_tail(void *arg, const struct journal_query *query, char ***ret)
 {
     struct world *world = arg;
     char *line;
-    strv_for_each(line, world->journal) strv_push(ret, line);
+    strv_for_each (line, world->journal)
+        strv_push(ret, line);
     return 0;
 }
 
@@ -65,7 +66,8 @@ void world_start(struct world *world)
         .open_bus = fake_systemd_open,
         .open_bus_arg = world->systemd,
         .boot_id = world->boot,
-        .no_uplink = true,
+        .no_uplink = !world->hub[0],
+        .plain_hub = world->hub[0] ? world->hub : NULL,
         .on_report = on_report,
         .on_report_arg = world,
     };
@@ -74,13 +76,20 @@ void world_start(struct world *world)
         fprintf(stderr, "%s\n", err.text);
         abort();
     }
-    droned_set_name(world->droned, "app1");
+    if (!world->hub[0])
+        droned_set_name(world->droned, "app1");
     world_settle(world);
 }
 
 struct world *world_new(void)
 {
+    return world_new_linked("");
+}
+
+struct world *world_new_linked(const char *hub)
+{
     struct world *world = xcalloc(1, sizeof(*world));
+    snprintf(world->hub, sizeof(world->hub), "%s", hub);
     struct error err;
     log_set_sink(be_silent);
     journal_set_tail(fake_tail, world);
@@ -177,8 +186,11 @@ struct order world_order(void)
 int world_order_all(struct world *world, const struct order *orders, size_t n)
 {
     struct orders all = {
-        .format = 1, .fleet = (char *)FLEET, .revision = world->droned->revision + 1,
-        .orders = (struct order *)orders, .n_orders = n,
+        .format = 1,
+        .fleet = (char *)FLEET,
+        .revision = world->droned->revision + 1,
+        .orders = (struct order *)orders,
+        .n_orders = n,
     };
     struct error err;
     int r = orders_replace(world->droned, &all, &err);
@@ -192,8 +204,11 @@ static int change(struct world *world, const struct order *put, const char *drop
 {
     char *ids[] = { (char *)drop, NULL };
     struct msg_orders_change m = {
-        .from_revision = world->droned->revision, .revision = world->droned->revision + 1,
-        .put = (struct order *)put, .n_put = put ? 1 : 0, .drop = drop ? ids : NULL,
+        .from_revision = world->droned->revision,
+        .revision = world->droned->revision + 1,
+        .put = (struct order *)put,
+        .n_put = put ? 1 : 0,
+        .drop = drop ? ids : NULL,
     };
     struct error err;
     int r = orders_change(world->droned, &m, &err);

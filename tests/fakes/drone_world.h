@@ -11,11 +11,11 @@
 #include "droned/droned.h"
 #include "tests/fakes/fake_systemd.h"
 
-#define WORLD_APP "shop"
+#define WORLD_APP    "shop"
 #define WORLD_COMMIT "35819ef7a0b1c2d3e4f5061728394a5b6c7d8e9f"
-#define WORLD_ID "3f9a12c0"
-#define WORLD_UNIT "stagecoach-run-web-3f9a12c0.service"
-#define WORLD_BOOT "boot-1"
+#define WORLD_ID     "3f9a12c0"
+#define WORLD_UNIT   "stagecoach-run-web-3f9a12c0.service"
+#define WORLD_BOOT   "boot-1"
 
 struct world {
     struct loop *loop;
@@ -24,6 +24,7 @@ struct world {
     struct droned_config config;
     char dir[64];
     char boot[32];
+    char hub[108];
     /* The last report of each kind of thing, and all phases in the order they were told, joined by blanks. */
     char phases[1024];
     char *reason;
@@ -31,11 +32,13 @@ struct world {
     char *address;
     int64_t restarts, pid;
     int n_gone;
-    char **journal; /* last lines of any instance */
+    char **journal;      /* last lines of any instance */
     int64_t reported_us; /* of the last report */
 };
 
 struct world *world_new(void);
+/* The same, linked to a hub at this address without TLS; orders are the hub's then. */
+struct world *world_new_linked(const char *hub);
 void world_free(struct world *world);
 /* Ends droned as kill -9 does (nothing is said to anybody) and starts another on what is on disk. */
 void world_crash(struct world *world);
@@ -54,4 +57,5 @@ int world_drop(struct world *world, const char *id);
 const char *world_phase(const struct world *world, const char *id);
 /* One order, carried out until it runs. */
 void world_run(struct world *world);
-char *world_file(const struct world *world, const char *name); /* content; caller frees; NULL if there is none */
+char *world_file(
+    const struct world *world, const char *name); /* content; caller frees; NULL if there is none */

@@ -95,11 +95,16 @@ static void fare(struct fake_drone *drone, struct held *held)
     state->fetch_ms = 100;
     state->fetch_objects = 14;
     state->fetch_bytes = 6100;
-    state->build_ms = order->run.build && fate != FATE_NO_BUILD ? 3200 : -1;
+    state->build_ms = order->run.build ? 3200 : -1;
     str_set(&state->build, order->run.build);
     held->silent = fate == FATE_SILENT;
     if (order->stopped) {
         set_phase(held, INSTANCE_STOPPED, NULL);
+        return;
+    }
+    if (fate == FATE_BUILDING) {
+        state->build_ms = -1;
+        set_phase(held, INSTANCE_BUILDING, NULL);
         return;
     }
     if (fate == FATE_NO_BUILD) {
@@ -133,9 +138,15 @@ static void put(struct fake_drone *drone, const struct order *order)
         held = xcalloc(1, sizeof(*held));
         map_set(drone->orders, order->id, held);
         held->state = (struct instance_state){
-            .id = xstrdup(order->id), .app = xstrdup(order->app), .service = xstrdup(order->service),
-            .version = xstrdup(order->version), .commit = xstrdup(order->commit),
-            .fetch_ms = -1, .build_ms = -1, .start_ms = -1, .healthy_ms = -1,
+            .id = xstrdup(order->id),
+            .app = xstrdup(order->app),
+            .service = xstrdup(order->service),
+            .version = xstrdup(order->version),
+            .commit = xstrdup(order->commit),
+            .fetch_ms = -1,
+            .build_ms = -1,
+            .start_ms = -1,
+            .healthy_ms = -1,
         };
     } else if (schema_equal(&order_schema, &held->order, order)) {
         return;
@@ -255,8 +266,11 @@ static void side_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     const struct side *side = owner;
     *hello = (struct msg_hello){
-        .protocol = PROTOCOL_VERSION, .program = (char *)"fake-drone", .version = (char *)"0.1.0",
-        .name = side->drone->name, .stream = side->id,
+        .protocol = PROTOCOL_VERSION,
+        .program = (char *)"fake-drone",
+        .version = (char *)"0.1.0",
+        .name = side->drone->name,
+        .stream = side->id,
     };
 }
 
@@ -272,8 +286,10 @@ static void side_event(void *owner, struct link *link, enum link_event event, co
         return;
     for (size_t i = 0; side->drone->log && side->drone->log[i]; i++) {
         struct log_line line = {
-            .at_us = side->drone->log_us + (int64_t)i * 1000000, .service = (char *)"web",
-            .text = (char *)side->drone->log[i], .priority = 6,
+            .at_us = side->drone->log_us + (int64_t)i * 1000000,
+            .service = (char *)"web",
+            .text = (char *)side->drone->log[i],
+            .priority = 6,
         };
         link_notify(link, MSG_STREAM_LINES, &(struct msg_stream_lines){ &line, 1 });
     }
@@ -292,7 +308,10 @@ static void on_stream_open_(void *owner, struct link *link, const void *message,
     drone->streams++;
     reply_ok(reply, NULL);
     struct link_spec spec = {
-        .handlers = no_handlers, .on_event = side_event, .owner = side, .fill_hello = side_hello,
+        .handlers = no_handlers,
+        .on_event = side_event,
+        .owner = side,
+        .fill_hello = side_hello,
     };
     side->link = dial(drone, &spec);
 }
@@ -316,8 +335,7 @@ static void report_all(struct fake_drone *drone)
 {
     struct report report = { .revision = drone->revision };
     size_t cap = 0;
-    map_for_each(it, drone->orders)
-    {
+    map_for_each (it, drone->orders) {
         const struct held *held = it.value;
         if (held->silent)
             continue;
@@ -327,7 +345,8 @@ static void report_all(struct fake_drone *drone)
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
     schema_print(&report_schema, &report, &text);
     free(report.instances);
-    document_send(drone->link, DOCUMENT_REPORT, drone->revision, strbuf_str(&text), text.len, on_report_done, drone);
+    document_send(
+        drone->link, DOCUMENT_REPORT, drone->revision, strbuf_str(&text), text.len, on_report_done, drone);
 }
 
 static void on_event(void *owner, struct link *link, enum link_event event, const char *reason)
@@ -336,7 +355,10 @@ static void on_event(void *owner, struct link *link, enum link_event event, cons
     if (event == LINK_CONNECTED) {
         report_all(drone);
         struct msg_host_report m = {
-            .memory_bytes = 4LL << 30, .memory_free_bytes = 2LL << 30, .cores = 2, .up_ms = 1000,
+            .memory_bytes = 4LL << 30,
+            .memory_free_bytes = 2LL << 30,
+            .cores = 2,
+            .up_ms = 1000,
         };
         link_notify(link, MSG_HOST_REPORT, &m);
     } else if (event == LINK_CLOSED) {
@@ -349,8 +371,12 @@ static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     const struct fake_drone *drone = owner;
     *hello = (struct msg_hello){
-        .protocol = PROTOCOL_VERSION, .program = (char *)"fake-drone", .version = (char *)"0.1.0",
-        .name = drone->name, .counter = drone->revision, .address = drone->address,
+        .protocol = PROTOCOL_VERSION,
+        .program = (char *)"fake-drone",
+        .version = (char *)"0.1.0",
+        .name = drone->name,
+        .counter = drone->revision,
+        .address = drone->address,
     };
 }
 
@@ -369,7 +395,10 @@ void fake_drone_connect(struct fake_drone *drone, struct hubd *hub)
     link_free(steal_ptr(drone->link));
     drone->hub = hub;
     struct link_spec spec = {
-        .handlers = handlers, .on_event = on_event, .owner = drone, .fill_hello = fill_hello,
+        .handlers = handlers,
+        .on_event = on_event,
+        .owner = drone,
+        .fill_hello = fill_hello,
     };
     drone->link = dial(drone, &spec);
 }
@@ -390,8 +419,7 @@ bool fake_drone_is_connected(const struct fake_drone *drone)
 void fake_drone_set_fate(struct fake_drone *drone, const char *version, enum fake_fate fate)
 {
     map_set(drone->fates, version, (void *)(intptr_t)fate);
-    map_for_each(it, drone->orders)
-    {
+    map_for_each (it, drone->orders) {
         struct held *held = it.value;
         if (strcmp(held->order.version, version) != 0)
             continue;
@@ -409,8 +437,7 @@ void fake_drone_refuse_next(struct fake_drone *drone, const char *reason)
 int fake_drone_orders(const struct fake_drone *drone, const char *version)
 {
     int n = 0;
-    map_for_each(it, drone->orders)
-    {
+    map_for_each (it, drone->orders) {
         const struct held *held = it.value;
         n += !version || strcmp(held->order.version, version) == 0;
     }
@@ -425,8 +452,7 @@ const struct order *fake_drone_order(const struct fake_drone *drone, const char 
 
 const struct order *fake_drone_first(const struct fake_drone *drone, const char *version)
 {
-    map_for_each(it, drone->orders)
-    {
+    map_for_each (it, drone->orders) {
         const struct held *held = it.value;
         if (!version || strcmp(held->order.version, version) == 0)
             return &held->order;
@@ -454,18 +480,29 @@ int fake_drone_changes(const struct fake_drone *drone)
     return drone->changes;
 }
 
-void fake_drone_report(struct fake_drone *drone, const char *id, enum instance_phase phase, const char *reason)
+void fake_drone_report(
+    struct fake_drone *drone, const char *id, enum instance_phase phase, const char *reason)
 {
     struct held *held = map_get(drone->orders, id);
     set_phase(held, phase, reason);
     send_report(drone, &held->state, false);
 }
 
+void fake_drone_goodbye(struct fake_drone *drone)
+{
+    link_notify(drone->link, MSG_GOODBYE, &(struct msg_goodbye){ .reason = (char *)"the host goes down" });
+}
+
 void fake_drone_lie(struct fake_drone *drone, const struct order *order, enum instance_phase phase)
 {
     struct instance_state state = {
-        .id = order->id, .app = order->app, .service = order->service, .version = order->version,
-        .commit = order->commit, .generation = order->generation, .phase = (int)phase,
+        .id = order->id,
+        .app = order->app,
+        .service = order->service,
+        .version = order->version,
+        .commit = order->commit,
+        .generation = order->generation,
+        .phase = (int)phase,
     };
     send_report(drone, &state, false);
 }

@@ -20,6 +20,7 @@ enum fake_fate {
     FATE_PROBING,  /* start, and are never healthy (until told otherwise) */
     FATE_SICK,     /* fail their probes for good */
     FATE_NO_BUILD, /* fail their build */
+    FATE_BUILDING, /* build on and on */
     FATE_SILENT,   /* nothing is reported of them */
 };
 
@@ -41,7 +42,9 @@ void fake_drone_set_revision(struct fake_drone *drone, int64_t revision);
 int fake_drone_snapshots(const struct fake_drone *drone);
 int fake_drone_changes(const struct fake_drone *drone);
 /* Something happens to an instance: reported when connected. */
-void fake_drone_report(struct fake_drone *drone, const char *id, enum instance_phase phase, const char *reason);
+void fake_drone_report(
+    struct fake_drone *drone, const char *id, enum instance_phase phase, const char *reason);
+void fake_drone_goodbye(struct fake_drone *drone);
 /* Claims this of an instance that is not its own. */
 void fake_drone_lie(struct fake_drone *drone, const struct order *order, enum instance_phase phase);
 /* Lines that the next log streams bring; ends with NULL. */

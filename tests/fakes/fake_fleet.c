@@ -18,8 +18,8 @@
 #include "hubd/txn.h"
 
 #define QUIET_TURNS 4
-#define TURNS_MAX 200000
-#define STEP_MS 250
+#define TURNS_MAX   200000
+#define STEP_MS     250
 
 static void no_log(enum log_level level, const struct log_about *about, const char *text)
 {
@@ -48,7 +48,10 @@ static void on_step(void *owner, struct link *link, const void *message, struct 
     struct fleet *f = owner;
     const struct msg_deploy_event *m = message;
     strbuf_addf(&f->steps, "%s %s %s %s\n", deploy_phase_names[m->phase], step_status_names[m->status],
-        m->host ? m->host : "-", m->text ? m->text : "");
+        m->host ? m->host : "-",
+        m->text        ? m->text
+            : m->lines ? m->lines[0]
+                       : "");
     f->last_step = m->seq;
 }
 
@@ -84,7 +87,10 @@ static void on_link(void *owner, struct link *link, enum link_event event, const
 static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     *hello = (struct msg_hello){
-        .protocol = PROTOCOL_VERSION, .program = (char *)"test", .version = (char *)"0", .name = (char *)"ops",
+        .protocol = PROTOCOL_VERSION,
+        .program = (char *)"test",
+        .version = (char *)"0",
+        .name = (char *)"ops",
     };
 }
 
@@ -97,7 +103,10 @@ void fleet_connect_person(struct fleet *f, enum role role)
     struct peer peer = { .role = role, .name = (char *)"ops", .address = (char *)"local" };
     session_new(f->hub, stream_adopt(f->loop, fds[0], true, NULL, NULL, NULL), &peer);
     struct link_spec spec = {
-        .handlers = handlers, .on_event = on_link, .owner = f, .fill_hello = fill_hello,
+        .handlers = handlers,
+        .on_event = on_link,
+        .owner = f,
+        .fill_hello = fill_hello,
     };
     f->person = link_new(f->loop, stream_adopt(f->loop, fds[1], false, NULL, NULL, NULL), false, &spec);
     fleet_settle(f);
@@ -133,7 +142,10 @@ void fleet_connect_all(struct fleet *f)
 void fleet_init(struct fleet *f, int n_drones, int n_routers)
 {
     *f = (struct fleet){
-        .n_drones = n_drones, .n_routers = n_routers, .warm_ms = 600000, .grace_ms = 60000,
+        .n_drones = n_drones,
+        .n_routers = n_routers,
+        .warm_ms = 600000,
+        .grace_ms = 60000,
     };
     log_set_sink(no_log);
     f->loop = loop_new_fake();
@@ -204,15 +216,25 @@ static int decide_release(struct hubd *hub, struct txn *txn, void *arg, struct e
         service->app = xstrdup("shop");
     }
     *release = (struct release){
-        .service = xstrdup(from->service), .version = xstrdup(from->version), .app = xstrdup("shop"),
-        .commit = xasprintf("%040x", (unsigned)meta->pushes + 0xabc), .subject = xstrdup("Fix the cart total"),
-        .seq = ++meta->pushes, .instances = 1,
+        .service = xstrdup(from->service),
+        .version = xstrdup(from->version),
+        .app = xstrdup("shop"),
+        .commit = xasprintf("%040x", (unsigned)meta->pushes + 0xabc),
+        .subject = xstrdup("Fix the cart total"),
+        .seq = ++meta->pushes,
+        .instances = 1,
     };
     release->run = (struct run_spec){
-        .build = from->flags & RELEASE_BUILD ? xstrdup("npm ci") : NULL, .build_timeout_ms = 60000,
-        .port = !(from->flags & RELEASE_WORKER), .user = xstrdup("dynamic"),
-        .health = { .kind = HEALTH_HTTP, .path = xstrdup("/healthz"), .interval_ms = 1000, .timeout_ms = 1000,
-            .deadline_ms = 60000, .passes = 3 },
+        .build = from->flags & RELEASE_BUILD ? xstrdup("npm ci") : NULL,
+        .build_timeout_ms = 60000,
+        .port = !(from->flags & RELEASE_WORKER),
+        .user = xstrdup("dynamic"),
+        .health = { .kind = HEALTH_HTTP,
+            .path = xstrdup("/healthz"),
+            .interval_ms = 1000,
+            .timeout_ms = 1000,
+            .deadline_ms = 60000,
+            .passes = 3 },
         .stop = { .signal = 15, .drain_ms = 30000, .kill_ms = 10000 },
         .limits = { .memory_bytes = from->memory_bytes, .tasks = 100 },
     };
@@ -331,6 +353,14 @@ void fleet_watch(struct fleet *f, const char *deploy, int64_t after, struct flee
 {
     *ret = (struct fleet_watch){ 0 };
     struct msg_deploy_watch m = { .deploy = (char *)deploy, .after = after };
+    link_call(f->person, MSG_DEPLOY_WATCH, &m, 0, on_watched, ret);
+    fleet_settle(f);
+}
+
+void fleet_watch_output(struct fleet *f, const char *deploy, struct fleet_watch *ret)
+{
+    *ret = (struct fleet_watch){ 0 };
+    struct msg_deploy_watch m = { .deploy = (char *)deploy, .output = true };
     link_call(f->person, MSG_DEPLOY_WATCH, &m, 0, on_watched, ret);
     fleet_settle(f);
 }

@@ -27,7 +27,7 @@ struct fleet {
     int n_routers;
     struct link *person; /* an admin, "ops" */
     int64_t warm_ms, grace_ms;
-    int64_t request;     /* counts request ids */
+    int64_t request; /* counts request ids */
     /* Of the last call: */
     enum error_kind kind;
     char error[2048];
@@ -71,6 +71,8 @@ struct fleet_watch {
     enum deploy_outcome outcome;
     char text[512];
 };
+/* With build output, from now on. */
+void fleet_watch_output(struct fleet *f, const char *deploy, struct fleet_watch *ret);
 void fleet_watch(struct fleet *f, const char *deploy, int64_t after, struct fleet_watch *ret);
 
 const struct deploy *fleet_get(const struct fleet *f, const char *deploy);

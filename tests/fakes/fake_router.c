@@ -76,8 +76,7 @@ static void report(struct fake_router *router)
     size_t cap = 0;
     if (!router->link || !link_is_connected(router->link))
         return;
-    map_for_each(it, router->traffic)
-    {
+    map_for_each (it, router->traffic) {
         m.endpoints = xgrow(m.endpoints, m.n_endpoints, &cap, sizeof(*m.endpoints));
         m.endpoints[m.n_endpoints++] = *(struct endpoint_traffic *)it.value;
     }
@@ -181,8 +180,11 @@ static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     const struct fake_router *router = owner;
     *hello = (struct msg_hello){
-        .protocol = PROTOCOL_VERSION, .program = (char *)"fake-router", .version = (char *)"0.1.0",
-        .name = router->name, .counter = router->now.epoch,
+        .protocol = PROTOCOL_VERSION,
+        .program = (char *)"fake-router",
+        .version = (char *)"0.1.0",
+        .name = router->name,
+        .counter = router->now.epoch,
     };
 }
 
@@ -195,7 +197,10 @@ void fake_router_connect(struct fake_router *router, struct hubd *hub)
     struct peer peer = { .role = ROLE_ROUTER, .name = router->name, .address = (char *)"10.0.0.9:40000" };
     session_new(hub, stream_adopt(router->loop, fds[0], true, NULL, NULL, NULL), &peer);
     struct link_spec spec = {
-        .handlers = handlers, .on_event = on_event, .owner = router, .fill_hello = fill_hello,
+        .handlers = handlers,
+        .on_event = on_event,
+        .owner = router,
+        .fill_hello = fill_hello,
     };
     router->link =
         link_new(router->loop, stream_adopt(router->loop, fds[1], false, NULL, NULL, NULL), false, &spec);

@@ -23,7 +23,8 @@ void fake_router_set_silent(struct fake_router *router, bool silent);
 /* Every table is refused with this reason; NULL: no more. */
 void fake_router_set_refusal(struct fake_router *router, const char *reason);
 
-const struct table *fake_router_table(const struct fake_router *router); /* that it serves; epoch 0: none yet */
+const struct table *fake_router_table(
+    const struct fake_router *router); /* that it serves; epoch 0: none yet */
 int fake_router_commits(const struct fake_router *router);
 int fake_router_aborts(const struct fake_router *router);
 /* The version that gets all traffic of a service, NULL if there is not exactly one. */

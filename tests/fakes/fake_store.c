@@ -206,6 +206,7 @@ const char *fake_disk_get(const struct fake_disk *disk, const char *key)
 int fake_disk_count(const struct fake_disk *disk, const char *prefix)
 {
     int n = 0;
-    map_for_each(it, disk->rows) n += strncmp(it.key, prefix, strlen(prefix)) == 0;
+    map_for_each (it, disk->rows)
+        n += strncmp(it.key, prefix, strlen(prefix)) == 0;
     return n;
 }

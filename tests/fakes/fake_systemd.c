@@ -17,8 +17,8 @@
 #include "droned/bus.h"
 
 #define MANAGER_PATH "/org/freedesktop/systemd1"
-#define MANAGER "org.freedesktop.systemd1.Manager"
-#define UNIT_PATH "/org/freedesktop/systemd1/unit"
+#define MANAGER      "org.freedesktop.systemd1.Manager"
+#define UNIT_PATH    "/org/freedesktop/systemd1/unit"
 
 /* What is done a turn after it was asked for, as a real manager does. */
 struct deferred {
@@ -34,10 +34,10 @@ struct fake_systemd {
     struct bus *bus;
     sd_bus *connection;
     struct map *units;
-    struct map *calls;    /* method → count, as a pointer */
+    struct map *calls; /* method → count, as a pointer */
     struct map *held;
-    struct map *unknown;  /* properties */
-    struct map *jobs;     /* unit → number of its open job, as a pointer */
+    struct map *unknown; /* properties */
+    struct map *jobs;    /* unit → number of its open job, as a pointer */
     struct list deferred;
     char *fail_method, *fail_error, *fail_text;
     int64_t next_pid, next_job, next_us;
@@ -91,10 +91,11 @@ static int append_service(sd_bus_message *m, const struct fake_unit *unit)
         fields = strv_split(text, " ");
     int r = sd_bus_message_open_container(m, 'a', "{sv}");
     if (r >= 0)
-        r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "MainPID", "u", (uint32_t)unit->pid, "Result", "s",
-            unit->result, "NRestarts", "u", (uint32_t)unit->restarts, "ExecMainCode", "i", (int32_t)unit->exit_code,
-            "ExecMainStatus", "i", (int32_t)unit->exit_status, "ExecMainStartTimestamp", "t",
-            (uint64_t)unit->started_us, "ExecMainExitTimestamp", "t", (uint64_t)unit->exited_us);
+        r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "MainPID", "u", (uint32_t)unit->pid,
+            "Result", "s", unit->result, "NRestarts", "u", (uint32_t)unit->restarts, "ExecMainCode", "i",
+            (int32_t)unit->exit_code, "ExecMainStatus", "i", (int32_t)unit->exit_status,
+            "ExecMainStartTimestamp", "t", (uint64_t)unit->started_us, "ExecMainExitTimestamp", "t",
+            (uint64_t)unit->exited_us);
     if (r >= 0)
         r = sd_bus_message_open_container(m, 'e', "sv");
     if (r >= 0)
@@ -111,7 +112,8 @@ static int append_service(sd_bus_message *m, const struct fake_unit *unit)
     return r;
 }
 
-static sd_bus_message *new_signal(struct fake_systemd *fake, const char *path, const char *interface, const char *member)
+static sd_bus_message *new_signal(
+    struct fake_systemd *fake, const char *path, const char *interface, const char *member)
 {
     sd_bus_message *m = NULL;
     if (!fake->connection || sd_bus_message_new_signal(fake->connection, &m, path, interface, member) < 0)
@@ -135,13 +137,13 @@ static void emit(struct fake_systemd *fake, const struct fake_unit *unit)
     sd_bus_message *m = new_signal(fake, path, properties, "PropertiesChanged");
     if (!m)
         return;
-    if (sd_bus_message_append(m, "s", "org.freedesktop.systemd1.Service") < 0 || append_service(m, unit) < 0 ||
-        sd_bus_message_append(m, "as", 0) < 0)
+    if (sd_bus_message_append(m, "s", "org.freedesktop.systemd1.Service") < 0 ||
+        append_service(m, unit) < 0 || sd_bus_message_append(m, "as", 0) < 0)
         abort();
     send_signal(fake, m);
     m = new_signal(fake, path, properties, "PropertiesChanged");
-    if (sd_bus_message_append(m, "sa{sv}as", "org.freedesktop.systemd1.Unit", 2, "ActiveState", "s", unit->active,
-            "SubState", "s", unit->sub, 0) < 0)
+    if (sd_bus_message_append(m, "sa{sv}as", "org.freedesktop.systemd1.Unit", 2, "ActiveState", "s",
+            unit->active, "SubState", "s", unit->sub, 0) < 0)
         abort();
     send_signal(fake, m);
 }
@@ -194,7 +196,8 @@ static void on_deferred(void *arg)
     free(d);
 }
 
-static void defer(struct fake_systemd *fake, void (*fn)(struct fake_systemd *, const char *), const char *unit)
+static void defer(
+    struct fake_systemd *fake, void (*fn)(struct fake_systemd *, const char *), const char *unit)
 {
     struct deferred *d = xcalloc(1, sizeof(*d));
     d->fake = fake;
@@ -246,6 +249,10 @@ static void finish_stopping(struct fake_systemd *fake, const char *name)
 static void stop(struct fake_systemd *fake, const char *name)
 {
     struct fake_unit *unit = fake_systemd_unit(fake, name);
+    if (unit && strcmp(unit->active, "failed") == 0) {
+        end_job(fake, name, "done"); /* it stays loaded until it is reset */
+        return;
+    }
     if (unit)
         set(fake, unit, "deactivating", "stop-sigterm");
     if (!unit || !fake->ignore_stop)
@@ -263,7 +270,9 @@ static void process_ends(struct fake_systemd *fake, struct fake_unit *unit, int 
     unit->exit_code = code;
     unit->exit_status = status;
     unit->exited_us = fake->next_us++ * 1000 + 210000;
-    unit->result = code == CLD_EXITED && status == 0 ? "success" : code == CLD_EXITED ? "exit-code" : "signal";
+    unit->result = code == CLD_EXITED && status == 0 ? "success"
+        : code == CLD_EXITED                         ? "exit-code"
+                                                     : "signal";
 }
 
 void fake_systemd_exit(struct fake_systemd *fake, const char *name, int code, int status)
@@ -303,8 +312,12 @@ void fake_systemd_fail_oneshot(struct fake_systemd *fake, const char *name, int 
 {
     struct fake_unit *unit = fake_systemd_unit(fake, name);
     process_ends(fake, unit, CLD_EXITED, status);
+    const char *collect = fake_unit_property(unit, "CollectMode");
+    bool goes = collect && strcmp(collect, "inactive-or-failed") == 0;
     set(fake, unit, "failed", "failed");
     end_job(fake, name, "failed");
+    if (goes)
+        remove_unit(fake, name);
 }
 
 void fake_systemd_ready(struct fake_systemd *fake, const char *name)
@@ -377,11 +390,15 @@ static int print_value(sd_bus_message *m, struct strbuf *out)
     else if (type == 't')
         strbuf_addf(out, "%llu", (unsigned long long)value.t);
     else
-        strbuf_addf(out, "%lld", type == 'i' ? (long long)value.i : type == 'b' ? value.b : (long long)value.u);
+        strbuf_addf(out, "%lld",
+            type == 'i'       ? (long long)value.i
+                : type == 'b' ? value.b
+                              : (long long)value.u);
     return 1;
 }
 
-static int read_properties(struct fake_systemd *fake, sd_bus_message *m, char ***ret, const char **ret_unknown)
+static int read_properties(
+    struct fake_systemd *fake, sd_bus_message *m, char ***ret, const char **ret_unknown)
 {
     int r = sd_bus_message_enter_container(m, 'a', "(sv)");
     while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "sv")) > 0) {
@@ -413,7 +430,8 @@ static int on_start(struct fake_systemd *fake, sd_bus_message *m)
 {
     const char *name, *mode, *unknown = NULL;
     char **properties = NULL;
-    if (sd_bus_message_read(m, "ss", &name, &mode) < 0 || read_properties(fake, m, &properties, &unknown) < 0) {
+    if (sd_bus_message_read(m, "ss", &name, &mode) < 0 ||
+        read_properties(fake, m, &properties, &unknown) < 0) {
         strv_free(properties);
         return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_INVALID_ARGS, "malformed");
     }
@@ -423,8 +441,8 @@ static int on_start(struct fake_systemd *fake, sd_bus_message *m)
         if (unit)
             return sd_bus_reply_method_errorf(m, "org.freedesktop.systemd1.UnitExists",
                 "Unit %s was already loaded or has a fragment file.", name);
-        return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_PROPERTY_READ_ONLY,
-            "Cannot set property %s, or unknown property.", unknown);
+        return sd_bus_reply_method_errorf(
+            m, SD_BUS_ERROR_PROPERTY_READ_ONLY, "Cannot set property %s, or unknown property.", unknown);
     }
     unit = xcalloc(1, sizeof(*unit));
     unit->name = xstrdup(name);
@@ -446,7 +464,8 @@ static int on_stop(struct fake_systemd *fake, sd_bus_message *m)
         return -EINVAL;
     struct fake_unit *unit = fake_systemd_unit(fake, name);
     if (!unit)
-        return sd_bus_reply_method_errorf(m, "org.freedesktop.systemd1.NoSuchUnit", "Unit %s not loaded.", name);
+        return sd_bus_reply_method_errorf(
+            m, "org.freedesktop.systemd1.NoSuchUnit", "Unit %s not loaded.", name);
     unit->stops++;
     end_job(fake, name, "canceled");
     int r = answer_job(fake, m, name);
@@ -472,7 +491,8 @@ static int on_reset_failed(struct fake_systemd *fake, sd_bus_message *m)
         return -EINVAL;
     struct fake_unit *unit = fake_systemd_unit(fake, name);
     if (!unit)
-        return sd_bus_reply_method_errorf(m, "org.freedesktop.systemd1.NoSuchUnit", "Unit %s not loaded.", name);
+        return sd_bus_reply_method_errorf(
+            m, "org.freedesktop.systemd1.NoSuchUnit", "Unit %s not loaded.", name);
     _cleanup_(free_ptr) char *copy = xstrdup(name);
     int r = sd_bus_reply_method_return(m, NULL);
     if (strcmp(unit->active, "failed") == 0)
@@ -486,13 +506,12 @@ static int on_list(struct fake_systemd *fake, sd_bus_message *m)
     int r = sd_bus_message_new_method_return(m, &reply);
     if (r >= 0)
         r = sd_bus_message_open_container(reply, 'a', "(ssssssouso)");
-    map_for_each(it, fake->units)
-    {
+    map_for_each (it, fake->units) {
         const struct fake_unit *unit = it.value;
         _cleanup_(free_ptr) char *path = unit_path(unit->name);
         if (r >= 0)
-            r = sd_bus_message_append(reply, "(ssssssouso)", unit->name, "a unit", "loaded", unit->active, unit->sub,
-                "", path, 0, "", "/");
+            r = sd_bus_message_append(reply, "(ssssssouso)", unit->name, "a unit", "loaded", unit->active,
+                unit->sub, "", path, 0, "", "/");
     }
     if (r >= 0)
         r = sd_bus_message_close_container(reply);
@@ -554,7 +573,8 @@ static int on_message(sd_bus_message *m, void *arg, sd_bus_error *error)
         _cleanup_(free_ptr) char *name = steal_ptr(fake->fail_error);
         _cleanup_(free_ptr) char *text = steal_ptr(fake->fail_text);
         free(steal_ptr(fake->fail_method));
-        return sd_bus_reply_method_errorf(m, name ? name : SD_BUS_ERROR_FAILED, "%s", text ? text : "told to fail");
+        return sd_bus_reply_method_errorf(
+            m, name ? name : SD_BUS_ERROR_FAILED, "%s", text ? text : "told to fail");
     }
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
         if (strcmp(methods[i].member, member) == 0)
@@ -578,7 +598,8 @@ int fake_systemd_open(void *arg, struct sd_bus **ret)
     sd_id128_t id;
     int fds[2];
     fake_systemd_hang_up(fake);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0 || sd_id128_randomize(&id) < 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0 ||
+        sd_id128_randomize(&id) < 0)
         return -errno;
     if (sd_bus_new(&server) < 0 || sd_bus_set_fd(server, fds[0], fds[0]) < 0 ||
         sd_bus_set_server(server, 1, id) < 0 || sd_bus_set_anonymous(server, 1) < 0 ||
@@ -601,7 +622,8 @@ void fake_systemd_hang_up(struct fake_systemd *fake)
 
 /* --- faults ---------------------------------------------------------------------------------------------------------- */
 
-void fake_systemd_fail_next(struct fake_systemd *fake, const char *method, const char *error, const char *text)
+void fake_systemd_fail_next(
+    struct fake_systemd *fake, const char *method, const char *error, const char *text)
 {
     str_set(&fake->fail_method, method);
     str_set(&fake->fail_error, error);
@@ -646,8 +668,7 @@ void fake_systemd_free(struct fake_systemd *fake)
     if (!fake)
         return;
     struct deferred *d, *tmp;
-    list_for_each_safe(d, tmp, &fake->deferred, link)
-    {
+    list_for_each_safe (d, tmp, &fake->deferred, link) {
         list_remove(&d->link);
         timer_done(&d->timer);
         free(d->unit);

@@ -38,15 +38,17 @@ struct fake_unit *fake_systemd_add(struct fake_systemd *fake, const char *name);
 void fake_systemd_exit(struct fake_systemd *fake, const char *name, int code, int status);
 void fake_systemd_restart(struct fake_systemd *fake, const char *name); /* …which happens now */
 void fake_systemd_give_up(struct fake_systemd *fake, const char *name); /* …or not any more: failed */
-void fake_systemd_finish(struct fake_systemd *fake, const char *name);  /* a oneshot ended well: job done, unit gone */
+void fake_systemd_finish(
+    struct fake_systemd *fake, const char *name); /* a oneshot ended well: job done, unit gone */
 /* A oneshot failed. */
 void fake_systemd_fail_oneshot(struct fake_systemd *fake, const char *name, int status);
-void fake_systemd_ready(struct fake_systemd *fake, const char *name);   /* of Type=notify: READY=1 */
+void fake_systemd_ready(struct fake_systemd *fake, const char *name); /* of Type=notify: READY=1 */
 void fake_systemd_stop_by_hand(struct fake_systemd *fake, const char *name);
 void fake_systemd_shutdown(struct fake_systemd *fake); /* a job for shutdown.target */
 
 /* The next call of the method is answered with an error; a D-Bus name, or NULL for a plain failure. */
-void fake_systemd_fail_next(struct fake_systemd *fake, const char *method, const char *error, const char *text);
+void fake_systemd_fail_next(
+    struct fake_systemd *fake, const char *method, const char *error, const char *text);
 /* Calls of the method are not answered any more; on false, from now on again. */
 void fake_systemd_hold(struct fake_systemd *fake, const char *method, bool hold);
 /* Units asked to stop don't (they ignore SIGTERM) until fake_systemd_killed. */

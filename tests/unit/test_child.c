@@ -310,14 +310,18 @@ static void kill_reaches_the_whole_group(void **state)
     done(&r);
 }
 
-static void the_address_space_is_limited(void **state)
+static void limits_are_set(void **state)
 {
     struct run r = { 0 };
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     assert_int_equal(start(&r, (struct child_spec){ .on_stdout = on_stdout, .max_address_space = 64 << 20 },
-                         "ulimit -v", &(struct error){ 0 }),
+                         "ulimit -v; ulimit -n", &(struct error){ 0 }),
         0);
     run_to_exit(&r);
-    assert_string_equal(strbuf_str(&r.out), "65536\n");
+    assert_string_equal(strbuf_str(&r.out), "65536\n1024\n");
     done(&r);
 }
 
@@ -337,7 +341,7 @@ int main(void)
         cmocka_unit_test(freeing_kills_the_group_and_silences),
         cmocka_unit_test(freed_inside_its_own_callbacks),
         cmocka_unit_test(kill_reaches_the_whole_group),
-        cmocka_unit_test(the_address_space_is_limited),
+        cmocka_unit_test(limits_are_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

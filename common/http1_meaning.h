@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What the fields of a parsed head mean together: target, host, framing, persistence, upgrade, expectation. The second
+ * half of http1_head.c, which finds the lines; for http1*.c only. */
+
+#include "common/http1.h"
+
+static inline enum http1_result http1_refuse(struct http1_fault *fault, int status, const char *reason)
+{
+    *fault = (struct http1_fault){ status, reason };
+    return HTTP1_REFUSED;
+}
+
+enum http1_result http1_request_meaning(struct http1_head *head, struct http1_fault *fault);
+enum http1_result http1_response_meaning(
+    struct http1_head *head, enum http1_method method_id, struct http1_fault *fault);
