@@ -109,18 +109,16 @@ static void trees(void **state)
 static void a_dense_graph_stays_small(void **state)
 {
     struct dep_row edges[30 * 30];
-    char names[30][8];
+    char names[30][8], version[] = "1.0.0", range[] = "1.x";
     struct msg_deps deps = { .edges = edges };
     struct strbuf out = STRBUF_INIT;
     for (int i = 0; i < 30; i++)
         snprintf(names[i], sizeof(names[i]), "s%d", i);
     for (int i = 0; i < 30; i++)
         for (int j = i + 1; j < 30; j++)
-            edges[deps.n_edges++] = (struct dep_row){ .service = names[i],
-                .version = (char[]){ "1.0.0" },
-                .name = names[j],
-                .range = (char[]){ "1.x" },
-                .resolved = (char[]){ "1.0.0" } };
+            edges[deps.n_edges++] = (struct dep_row){
+                .service = names[i], .version = version, .name = names[j], .range = range, .resolved = version
+            };
     deps_tree_print(&deps, &(struct style){ .utf8 = true }, &out);
     assert_true(out.len < 100000);
     strbuf_done(&out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "common/schema.h"
+#include "common/envelope.h"
 
 #include "tests/unit/rows.h"
 

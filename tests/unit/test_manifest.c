@@ -13,17 +13,18 @@
 
 /* The body is on line 5. */
 #define WEB(body) "{\n  \"services\": {\n    \"web\": {\n      \"command\": \"x\",\n" body "\n    }\n  }\n}\n"
-#define DESIGN                                                                                                \
-    "{ \"services\": { \"web\": {\n"                                                                         \
-    " \"version\": \"0.2.2\", \"build\": \"npm ci\", \"command\": [\"node\", \"server.js\"], \"port\": true,\n"   \
-    " \"health\": { \"http\": \"/healthz\", \"interval\": \"1s\", \"timeout\": \"2s\", \"passes\": 3, "          \
-    "\"deadline\": \"60s\" },\n"                                                                             \
-    " \"depends\": { \"auth\": \"^0.1\", \"config:google_oauth\": \"1.x\" },\n"                                  \
-    " \"routes\": [ \"www.Example.com\", \"example.com/shop/\" ],\n"                                           \
-    " \"instances\": 2, \"env\": { \"LOG_LEVEL\": \"info\" },\n"                                               \
-    " \"limits\": { \"memory\": \"256M\", \"cpu\": \"50%\", \"tasks\": 100 },\n"                                 \
-    " \"stop\": { \"signal\": \"SIGINT\", \"drain\": \"20s\", \"kill\": \"5s\" },\n"                             \
-    " \"user\": \"dynamic\"\n"                                                                               \
+#define DESIGN                                                                                           \
+    "{ \"services\": { \"web\": {\n"                                                                     \
+    " \"version\": \"0.2.2\", \"build\": \"npm ci\", \"command\": [\"node\", \"server.js\"], \"port\": " \
+    "true,\n"                                                                                            \
+    " \"health\": { \"http\": \"/healthz\", \"interval\": \"1s\", \"timeout\": \"2s\", \"passes\": 3, "  \
+    "\"deadline\": \"60s\" },\n"                                                                         \
+    " \"depends\": { \"auth\": \"^0.1\", \"config:google_oauth\": \"1.x\" },\n"                          \
+    " \"routes\": [ \"www.Example.com\", \"example.com/shop/\" ],\n"                                     \
+    " \"instances\": 2, \"env\": { \"LOG_LEVEL\": \"info\" },\n"                                         \
+    " \"limits\": { \"memory\": \"256M\", \"cpu\": \"50%\", \"tasks\": 100 },\n"                         \
+    " \"stop\": { \"signal\": \"SIGINT\", \"drain\": \"20s\", \"kill\": \"5s\" },\n"                     \
+    " \"user\": \"dynamic\"\n"                                                                           \
     "} } }"
 
 static int read_text(const char *text, struct manifest *m, struct error *err)
@@ -280,7 +281,8 @@ static void too_much_is_refused(void **state)
         strbuf_addc(&text, 'a');
     strbuf_adds(&text, "\"]}}}");
     assert_true(read_text(text.data, &m, &err) < 0);
-    assert_string_equal(err.text, "stagecoach.json:1: \"command\" must be at most 32768 bytes long, not 32771");
+    assert_string_equal(
+        err.text, "stagecoach.json:1: \"command\" must be at most 32768 bytes long, not 32771");
 
     strbuf_clear(&text);
     strbuf_adds(&text, "{\"services\":{\"web\":{\"command\":\"x\",\"env\":{");
@@ -328,6 +330,8 @@ static const struct {
     { "no tag", NULL, "web: x", NULL, false, "shop@0.0.0 port - | x\n" },
     { "odd tag", NULL, "web: x", "latest", false, "shop@0.0.0 port - | x\n" },
     { "Procfile line", NULL, "web: x\nnonsense\n", NULL, false, "Procfile:2: a line must be \"type: command\"" },
+    { "Procfile controls", NULL, "web: a\nx: \x1b[31m\n", NULL, false, "Procfile:2: the line must be valid UTF-8 without control characters" },
+    { "Procfile bytes", NULL, "web: \xff\n", NULL, false, "Procfile:1: the line must be valid UTF-8 without control characters" },
     { "Procfile command", NULL, "web:\n", NULL, false, "Procfile:1: \"web\" has no command" },
     { "Procfile twice", NULL, "web: a\nweb: b\n", NULL, false, "Procfile:2: \"web\" is there twice" },
     { "Procfile name", NULL, "-: b\n", NULL, false, "Procfile:1: \"-\" would be service \"shop--\", which is no service name" },

@@ -120,7 +120,7 @@ static const struct {
     { "operation", MSG_DEPLOY,
       "{\"deploy\":\"d-4f2a\",\"service\":\"web\",\"version\":\"0.2.2\","
       "\"commit\":\"35819ef700000000000000000000000000000000\",\"subject\":\"Fix the cart total\","
-      "\"hosts\":[\"app1\",\"app2\",\"app1\"]}",
+      "\"hosts\":[\"app2\",\"app1\",\"app1\"]}",
       "deploy d-4f2a  web@0.2.2  35819ef7 \"Fix the cart total\"  on app1 (2), app2\n" },
     { "another kind of operation", MSG_DEPLOY,
       "{\"deploy\":\"d-4f2a\",\"service\":\"web\",\"version\":\"0.2.1\",\"text\":\"rollback d-4f2a  web@0.2.1\"}",

@@ -22,8 +22,8 @@ struct event_row {
 
 static const struct event_row good_deploy[] = {
     // clang-format off
-    { DEPLOY_FETCH,   STEP_DONE,    "app1", NULL,       "14 objects, 6.1 kB", 100, { NULL } },
     { DEPLOY_FETCH,   STEP_DONE,    "app2", NULL,       "14 objects, 6.1 kB", 100, { NULL } },
+    { DEPLOY_FETCH,   STEP_DONE,    "app1", NULL,       "14 objects, 6.1 kB", 100, { NULL } },
     { DEPLOY_BUILD,   STEP_RUNNING, "app1", NULL,       NULL,                 0,   { NULL } },
     { DEPLOY_BUILD,   STEP_OUTPUT,  "app1", NULL,       NULL,                 0,   { "added 71 packages", NULL } },
     { DEPLOY_BUILD,   STEP_DONE,    "app1", NULL,       "npm ci",             3200, { NULL } },
@@ -79,8 +79,10 @@ static char *screen(const char *bytes)
     struct strbuf line = STRBUF_INIT;
     for (const char *s = bytes; *s; s++) {
         if (*s == '\n') {
-            assert_int_equal(row, strv_len(lines));
-            strv_push(&lines, strbuf_str(&line));
+            if (row < strv_len(lines))
+                str_set(&lines[row], strbuf_str(&line)); /* written over */
+            else
+                strv_push(&lines, strbuf_str(&line));
             strbuf_clear(&line);
             row++;
         } else if (*s == '\033') {
@@ -95,6 +97,8 @@ static char *screen(const char *bytes)
                     free(lines[i]);
                 if (lines)
                     lines[row] = NULL;
+            } else {
+                assert_true(*end == 'm' || *end == 'K');
             }
             s = end;
         } else if (*s != '\r') {
@@ -127,8 +131,8 @@ static void one_line_per_event(void **state)
     const struct style style = { .utf8 = true };
     _cleanup_(free_ptr) char *got = run(good_deploy, ARRAY_SIZE(good_deploy), &good_result, &style);
     assert_string_equal(got,
-        "  ✓ fetch     app1 0.1s 14 objects, 6.1 kB\n"
         "  ✓ fetch     app2 0.1s 14 objects, 6.1 kB\n"
+        "  ✓ fetch     app1 0.1s 14 objects, 6.1 kB\n"
         "  · build     app1\n"
         "    app1 | added 71 packages\n"
         "  ✓ build     app1 3.2s npm ci\n"
@@ -213,9 +217,10 @@ static void a_clock_runs_while_nothing_is_told(void **state)
     };
     struct progress *p = progress_new(&o, true);
     progress_tick(p, 1000100000);
-    assert_string_equal(strbuf_str(&o.text), "");
+    assert_null(strchr(strbuf_str(&o.text), '\n'));
+    strbuf_clear(&o.text);
     progress_tick(p, 1001500000);
-    assert_string_equal(strbuf_str(&o.text), "  . 1.5s\n");
+    assert_string_equal(strbuf_str(&o.text), "  . 1.5s\033[K\n\033[J");
     strbuf_clear(&o.text);
     progress_result(p, &good_result);
     assert_string_equal(strbuf_str(&o.text), "\r\033[1A\033[Jweb@0.2.2 serves. 4.3s\n");

@@ -35,8 +35,7 @@ static void manifest_of(const char *services, struct manifest *m)
 {
     char **words = strv_split(services, " "), *word;
     *m = (struct manifest){ .services = xcalloc(strv_len(words), sizeof(*m->services)) };
-    strv_for_each(word, words)
-    {
+    strv_for_each (word, words) {
         struct manifest_service *s = &m->services[m->n_services++];
         const char *at = strchr(word, '@');
         s->name = xstrndup(word, (size_t)(at - word));
@@ -116,9 +115,9 @@ static void what_names_mean(void **state)
         const struct release *release = NULL;
         struct error err = { 0 };
         int r = release_resolve(*state, names[i].service, names[i].what, &release, &err);
-        _cleanup_(free_ptr) char *is = r == 0   ? xasprintf("%s %.4s", release->version, release->commit)
-                                       : r == 1 ? xstrdup("ask")
-                                                : xstrdup(err.text);
+        _cleanup_(free_ptr) char *is = r == 0 ? xasprintf("%s %.4s", release->version, release->commit)
+            : r == 1                          ? xstrdup("ask")
+                                              : xstrdup(err.text);
         row_str(names[i].what ? names[i].what : names[i].service, is, names[i].expected);
     }
 }
@@ -211,7 +210,8 @@ static void ambiguous_prefixes(void **state)
     };
     release_ambiguous(*state, "web", "shop", "3581", rows, 2, now, &err);
     row_str("two", err.text,
-        "3581 means two commits of shop: 35819ef7 (\"Fix the cart total\", 2 h ago), aaaa0000 (web@0.1.9, 21 days ago)");
+        "3581 means two commits of shop: 35819ef7 (\"Fix the cart total\", 2 h ago), aaaa0000 (web@0.1.9, 21 "
+        "days ago)");
     release_ambiguous(*state, "web", "shop", "3581", rows, 3, now, &err);
     row_has("three", err.text, "3581 means three commits of shop: ");
 }

@@ -240,6 +240,32 @@ static void what_is_written_can_be_read(void **state)
     strbuf_done(&out);
 }
 
+/* Free text of any length and of any bytes is cut so that its reader takes it; a value without a word is left
+ * out. */
+static void long_text_is_cut_not_refused(void **state)
+{
+    static const char *const units[] = { "x", "\xC3\xB6", "\xFF", "\xF0\x9F\x98\x80", "\"" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+        struct strbuf note = STRBUF_INIT, out = STRBUF_INIT;
+        struct outer a = { .colour = GREEN, .inner.port = 1 }, b;
+        struct error err = { 0 };
+        while (note.len < 3 * SCHEMA_STRING_MAX)
+            strbuf_adds(&note, units[i]);
+        str_set(&a.id, "abcdefghijk");
+        str_set(&a.inner.name, "web");
+        a.note = strbuf_steal(&note);
+        schema_print(&outer_schema, &a, &out);
+        row_int(err.text, schema_read(&outer_schema, out.data, out.len, &b, &err), 0);
+        assert_string_equal(b.id, "abcdefgh");
+        assert_in_range(strlen(b.note), SCHEMA_STRING_MAX - 3, SCHEMA_STRING_MAX);
+        assert_int_equal(b.colour, BLUE);
+        schema_clear(&outer_schema, &a);
+        schema_clear(&outer_schema, &b);
+        strbuf_done(&out);
+    }
+}
+
 static void refusals_know_their_line(void **state)
 {
     static const struct {
@@ -276,6 +302,7 @@ int main(void)
         cmocka_unit_test(copies_are_deep_and_equal),
         cmocka_unit_test(secrets_are_not_printed_for_logs),
         cmocka_unit_test(what_is_written_can_be_read),
+        cmocka_unit_test(long_text_is_cut_not_refused),
         cmocka_unit_test(refusals_know_their_line),
         cmocka_unit_test(an_absent_value_reads_as_empty),
     };

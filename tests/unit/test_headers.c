@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "routerd/headers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/mem.h"
+
+/* What tests/h1 does not look at: trusted proxies, IPv6 peers, answers' styles, networks. */
+
+static char block[8192];
+
+static const char *request(const char *text, const struct forward *forward)
+{
+    static struct http1_head head;
+    struct http1_fault fault;
+    struct http1_out out;
+    assert_int_equal(http1_request_parse(text, strlen(text), NULL, &head, &fault), HTTP1_DONE);
+    http1_out_init(&out, block, sizeof(block) - 1);
+    headers_request(&out, &head, forward, "web");
+    block[out.len] = '\0';
+    return block;
+}
+
+static const char *answer(const char *text, const struct answer_style *style)
+{
+    static struct http1_head head;
+    struct http1_fault fault;
+    struct http1_out out;
+    assert_int_equal(
+        http1_response_parse(text, strlen(text), NULL, HTTP1_METHOD_GET, &head, &fault), HTTP1_DONE);
+    http1_out_init(&out, block, sizeof(block) - 1);
+    headers_answer(&out, &head, style);
+    block[out.len] = '\0';
+    return block;
+}
+
+static void a_trusted_proxy_is_believed_and_added_to(void **state)
+{
+    struct forward forward = { .peer = "10.0.0.9", .trusted = true };
+    const char *out =
+        request("GET / HTTP/1.1\r\nHost: in.ner\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n"
+                "X-Real-IP: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: out.er\r\n"
+                "X-Forwarded-Port: 443\r\nForwarded: for=1.1.1.1\r\n\r\n",
+            &forward);
+    assert_non_null(strstr(out, "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.9\r\n"));
+    assert_non_null(strstr(out, "X-Real-IP: 1.1.1.1\r\n"));
+    assert_non_null(strstr(out, "X-Forwarded-Proto: https\r\n"));
+    assert_non_null(strstr(out, "X-Forwarded-Host: out.er\r\n"));
+    assert_non_null(strstr(out, "X-Forwarded-Port: 443\r\n"));
+    assert_non_null(strstr(out, "Forwarded: for=1.1.1.1, for=10.0.0.9;host=\"in.ner\";proto=http\r\n"));
+}
+
+static void ipv6_and_tls_are_told(void **state)
+{
+    struct forward forward = { .peer = "2001:db8::1", .is_ipv6 = true, .tls = true };
+    const char *out = request("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &forward);
+    assert_non_null(strstr(out, "X-Forwarded-For: 2001:db8::1\r\n"));
+    assert_non_null(strstr(out, "X-Forwarded-Proto: https\r\n"));
+    assert_non_null(strstr(out, "Forwarded: for=\"[2001:db8::1]\";host=\"a\";proto=https\r\n"));
+}
+
+static void a_missing_host_is_the_services_name(void **state)
+{
+    struct forward forward = { .peer = "10.0.0.9" };
+    const char *out = request("GET / HTTP/1.0\r\n\r\n", &forward);
+    assert_non_null(strstr(out, "\r\nHost: web\r\n"));
+    assert_null(strstr(out, "X-Forwarded-Host"));
+}
+
+static void a_style_decides_about_the_connection(void **state)
+{
+    static const char text[] = "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 3\r\n\r\nabc";
+    assert_string_equal(
+        answer(text, &(struct answer_style){ 0 }), "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 3\r\n\r\n");
+    assert_non_null(
+        strstr(answer(text, &(struct answer_style){ .close = true }), "\r\nConnection: close\r\n"));
+    assert_non_null(strstr(
+        answer(text, &(struct answer_style){ .say_keep_alive = true }), "\r\nConnection: keep-alive\r\n"));
+    assert_non_null(
+        strstr(answer(text, &(struct answer_style){ .cookie = "x=y" }), "\r\nSet-Cookie: x=y\r\n"));
+    assert_null(
+        strstr(answer(text, &(struct answer_style){ .framing = ANSWER_UNTIL_CLOSE }), "Content-Length"));
+    assert_non_null(strstr(answer("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n\r\n",
+                               &(struct answer_style){ .upgrade = true }),
+        "\r\nConnection: upgrade\r\nUpgrade: a, b\r\n"));
+}
+
+static void own_answers_are_whole(void **state)
+{
+    static struct http1_head head;
+    struct http1_fault fault;
+    for (int head_only = 0; head_only < 2; head_only++) {
+        struct http1_out out;
+        http1_out_init(&out, block, sizeof(block));
+        headers_own_answer(&out, 503, "no endpoint", 1, true, head_only);
+        assert_int_equal(
+            http1_response_parse(block, out.len, NULL, HTTP1_METHOD_GET, &head, &fault), HTTP1_DONE);
+        assert_int_equal(head.status, 503);
+        assert_int_equal(out.len - head.size, head_only ? 0 : head.content_length);
+        assert_false(head.keep_alive);
+        assert_non_null(http1_find_name(&head, "retry-after"));
+    }
+}
+
+static void networks_hold_addresses(void **state)
+{
+    static const struct {
+        const char *network;
+        uint8_t address[4];
+        int result; /* -1: no network */
+    } rows[] = {
+        { "10.0.0.0/8", { 10, 1, 2, 3 }, 1 },
+        { "10.0.0.0/8", { 11, 1, 2, 3 }, 0 },
+        { "10.0.0.0/9", { 10, 127, 0, 0 }, 1 },
+        { "10.0.0.0/9", { 10, 128, 0, 0 }, 0 },
+        { "10.1.2.3", { 10, 1, 2, 3 }, 1 },
+        { "10.1.2.3", { 10, 1, 2, 4 }, 0 },
+        { "0.0.0.0/0", { 1, 2, 3, 4 }, 1 },
+        { "::/0", { 1, 2, 3, 4 }, 0 },
+        { "10.0.0.0/33", { 0 }, -1 },
+        { "10.0.0.0/", { 0 }, -1 },
+        { "10.0.0.0/8x", { 0 }, -1 },
+        { "10.0.0/8", { 0 }, -1 },
+        { "name", { 0 }, -1 },
+        { "", { 0 }, -1 },
+        { "10.0.0.0/-1", { 0 }, -1 },
+        { "unix", { 0 }, 0 },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct network n;
+        int result = network_parse(rows[i].network, &n) ? network_contains(&n, rows[i].address, 4) : -1;
+        if (result != rows[i].result)
+            fail_msg("%s: %d", rows[i].network, result);
+    }
+    struct network n;
+    assert_true(network_parse("unix", &n));
+    assert_true(network_contains(&n, NULL, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_trusted_proxy_is_believed_and_added_to),
+        cmocka_unit_test(ipv6_and_tls_are_told),
+        cmocka_unit_test(a_missing_host_is_the_services_name),
+        cmocka_unit_test(a_style_decides_about_the_connection),
+        cmocka_unit_test(own_answers_are_whole),
+        cmocka_unit_test(networks_hold_addresses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
