@@ -20,8 +20,8 @@
 #include "common/strbuf.h"
 #include "common/strv.h"
 
-#define FLEET_BYTES 8
-#define HOSTS_FILE "/etc/hosts"
+#define FLEET_BYTES    8
+#define HOSTS_FILE     "/etc/hosts"
 #define HOSTS_FILE_MAX (1024 * 1024)
 
 struct ca {
@@ -92,7 +92,8 @@ static int load(struct ca *ca, const char *directory, struct error *err)
     if (r == 0)
         r = pki_key_spki(ca->key_pem, of_key, err);
     if (r == 0 && strcmp(of_cert, of_key) != 0)
-        return error_set(err, -EBADMSG, "%s and %s in %s don't belong together", CA_CERT_FILE, CA_KEY_FILE, directory);
+        return error_set(
+            err, -EBADMSG, "%s and %s in %s don't belong together", CA_CERT_FILE, CA_KEY_FILE, directory);
     if (r == 0 && !name_is_host(ca->fleet))
         return error_set(err, -EBADMSG, "%s/%s does not hold the id of a fleet", directory, CA_FLEET_FILE);
     return r;
@@ -150,8 +151,7 @@ static void add_hosts_file(char ***names, char ***addresses, const char *host)
     if (statefile_read(HOSTS_FILE, HOSTS_FILE_MAX, &text, NULL) < 0)
         return;
     char **lines = strv_split(strbuf_str(&text), "\n"), *line;
-    strv_for_each(line, lines)
-    {
+    strv_for_each (line, lines) {
         line[strcspn(line, "#")] = '\0';
         char **words = strv_split(line, " \t");
         if (words && strv_contains(words + 1, host))
@@ -187,7 +187,8 @@ static void collect_names(const struct ca *ca, char ***names, char ***addresses)
     add_name(names, addresses, host);
     add_name(names, addresses, "localhost");
     char *name;
-    strv_for_each(name, ca->names) add_name(names, addresses, name);
+    strv_for_each (name, ca->names)
+        add_name(names, addresses, name);
     add_hosts_file(names, addresses, host);
     add_interfaces(names, addresses);
 }
@@ -223,7 +224,8 @@ static int make_server(struct ca *ca, struct error *err)
         ca->server_cert_pem = steal_ptr(cert);
         ca->server_since = loop_now(ca->loop);
         char *address;
-        strv_for_each(address, addresses) strv_push(&names, address);
+        strv_for_each (address, addresses)
+            strv_push(&names, address);
         ca->server_names = steal_ptr(names);
     }
     strv_free(names);
@@ -243,9 +245,10 @@ static void on_check(void *arg)
     struct ca *ca = arg;
     char **names = NULL, **addresses = NULL, *address;
     collect_names(ca, &names, &addresses);
-    strv_for_each(address, addresses) strv_push(&names, address);
+    strv_for_each (address, addresses)
+        strv_push(&names, address);
     bool due = mono_diff_ms(loop_now(ca->loop), ca->server_since) >= ca->certificate_ms / 3 ||
-               !strv_equal(names, ca->server_names);
+        !strv_equal(names, ca->server_names);
     strv_free(names);
     strv_free(addresses);
     timer_set(&ca->check, check_interval(ca));

@@ -221,6 +221,9 @@ static int look_up_request(struct request *request, const char *key, const char 
 static int decide_request(struct hubd *hub, struct txn *txn, void *arg, struct error *err)
 {
     struct request *request = arg;
+    if (request->refused)
+        return error_set(
+            err, -EAGAIN, "the hub is busy (%d requests wait); try again later", COMMANDS_WAITING_MAX);
     if (!request->request_id)
         return request->decide(request, txn, err);
 
@@ -237,7 +240,9 @@ static int decide_request(struct hubd *hub, struct txn *txn, void *arg, struct e
     _cleanup_(strbuf_done) struct strbuf answer = STRBUF_INIT, text = STRBUF_INIT;
     schema_print_safe(request->info->answer, request->answer, &answer); /* secrets are not kept */
     struct request_row row = {
-        .hash = hash, .answer = strbuf_steal(&answer), .at_us = loop_wall(hub->loop).us,
+        .hash = hash,
+        .answer = strbuf_steal(&answer),
+        .at_us = loop_wall(hub->loop).us,
     };
     schema_print(&request_row_schema, &row, &text);
     txn_put_raw(txn, key, strbuf_str(&text));
@@ -266,13 +271,17 @@ struct request *hubd_request(struct hubd *hub, struct link *link, struct reply *
     const struct peer *peer = link ? link_peer(link) : NULL;
     struct request *request = xcalloc(1, sizeof(*request));
     *request = (struct request){
-        .hub = hub, .reply = reply, .info = info, .decide = decide,
+        .hub = hub,
+        .reply = reply,
+        .info = info,
+        .decide = decide,
         .request_id = xstrdup(request_id),
         .who = xstrdup(peer && peer->name ? peer->name : "nobody"),
         .role = peer ? peer->role : ROLE_NONE,
         .m = xcalloc(1, info->schema->size),
         .answer = xcalloc(1, info->answer->size),
     };
+    request->refused = hub->commands->n_waiting >= COMMANDS_WAITING_MAX;
     schema_copy(info->schema, m, request->m);
     hubd_command(hub, info->method, decide_request, on_request_done, request);
     return request;

@@ -13,7 +13,7 @@
 #include "hubd/txn.h"
 
 #define COMMANDS_WAITING_MAX 4096 /* above it: "the hub is busy" */
-#define REQUEST_ID_DAYS 7
+#define REQUEST_ID_DAYS      7
 
 struct hubd;
 struct link;
@@ -27,7 +27,8 @@ typedef int (*command_decide_fn)(struct hubd *hub, struct txn *txn, void *arg, s
  * Frees arg. */
 typedef void (*command_done_fn)(struct hubd *hub, int result, const struct error *err, void *arg);
 
-void hubd_command(struct hubd *hub, const char *name, command_decide_fn decide, command_done_fn done, void *arg);
+void hubd_command(
+    struct hubd *hub, const char *name, command_decide_fn decide, command_done_fn done, void *arg);
 
 /* The same for a message of a person or a joiner: checks and keeps request_id (NULL: not repeatable), answers
  * through reply. `decide` fills `answer`, a zeroed struct of the message's answer schema that the command owns.
@@ -37,11 +38,12 @@ struct request {
     struct reply *reply;
     const struct msg_info *info;
     char *request_id;
-    char *who;               /* name of the person */
+    bool refused; /* too many wait already */
+    char *who;    /* name of the person */
     enum role role;
-    void *m;                 /* copy of the message */
+    void *m; /* copy of the message */
     void *answer;
-    void *arg;               /* the caller's; freed by free_arg */
+    void *arg; /* the caller's; freed by free_arg */
     void (*free_arg)(void *arg);
     void (*after)(struct request *request);
     int (*decide)(struct request *request, struct txn *txn, struct error *err);

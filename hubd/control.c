@@ -34,6 +34,7 @@ const struct link_handler control_handlers[] = {
     /* session */
     { MSG_JOIN,            on_join },
     { MSG_RENEW,           on_renew },
+    { MSG_GOODBYE,         on_goodbye },
     { MSG_DOCUMENT_BEGIN,  on_document_begin },
     { MSG_DOCUMENT_PART,   on_document_part },
     { MSG_DOCUMENT_END,    on_document_end },

@@ -20,7 +20,7 @@
 /* A verb on its way from its message to its deploy. */
 struct asked {
     struct hubd *hub;
-    struct link *link;   /* weak: only compared with what reply_link says */
+    struct link *link; /* weak: only compared with what reply_link says */
     struct reply *reply;
     enum msg_type type;
     void *m;
@@ -98,8 +98,7 @@ static void go_on(struct asked *asked)
         return;
     }
     struct session *session;
-    list_for_each(session, &asked->hub->sessions, of_hub)
-    {
+    list_for_each (session, &asked->hub->sessions, of_hub) {
         if (session->link != link)
             continue;
         if (!session_may_change(session, asked->service, &err)) {
@@ -108,8 +107,8 @@ static void go_on(struct asked *asked)
             return;
         }
     }
-    struct request *request = hubd_request(
-        asked->hub, link, asked->reply, asked->type, asked->request_id, asked->m, decide);
+    struct request *request =
+        hubd_request(asked->hub, link, asked->reply, asked->type, asked->request_id, asked->m, decide);
     request->arg = asked;
     request->free_arg = asked_free;
 }
@@ -155,8 +154,8 @@ CONTROL_HANDLER(on_rollback)
     const struct service *service = state_service(&asked->hub->state, copy->target);
     if (!service || service->n_previous == 0 || service->previous[0].n_releases == 0) {
         if (service)
-            reply_error(reply, ERROR_REFUSED, "nothing served before what serves now; there is nothing to roll %s back to",
-                copy->target);
+            reply_error(reply, ERROR_REFUSED,
+                "nothing served before what serves now; there is nothing to roll %s back to", copy->target);
         else
             reply_error(reply, ERROR_NOT_FOUND, "there is no service \"%s\"", copy->target);
         asked_free(asked);
@@ -195,8 +194,9 @@ CONTROL_HANDLER(on_scale)
     const struct service *service = state_service(&asked->hub->state, asked->service);
     if (!asked->version && service && service->live.n_releases > 0)
         asked->version = xstrdup(service->live.releases[0].version);
-    if (!asked->version || (!runs_anything(asked->hub, asked->service, asked->version) &&
-                               !(service && live_set_has(&service->live, asked->version)))) {
+    if (!asked->version ||
+        (!runs_anything(asked->hub, asked->service, asked->version) &&
+            !(service && live_set_has(&service->live, asked->version)))) {
         reply_error(reply, ERROR_NOT_FOUND, "%s does not run; deploy it first", copy->target);
         asked_free(asked);
         return;
@@ -282,7 +282,8 @@ static int decide_remove(struct request *request, struct txn *txn, struct error 
         }
     }
     _cleanup_(free_ptr) char *text = xasprintf("%s %s is removed", role_names[m->role], m->name);
-    txn_event(txn, &(struct msg_event){ .who = request->who, .kind = (char *)"host", .host = m->name, .text = text });
+    txn_event(txn,
+        &(struct msg_event){ .who = request->who, .kind = (char *)"host", .host = m->name, .text = text });
     return 0;
 }
 

@@ -21,7 +21,7 @@
 #include "hubd/session.h"
 
 #define BYTES_A_PAGE (FRAME_MAX / 2) /* a page ends early rather than not fit a frame */
-#define BYTES_A_ROW 700              /* of an instance, generously, without its log lines */
+#define BYTES_A_ROW  700             /* of an instance, generously, without its log lines */
 
 void control_filter_read(const struct hubd *hub, const char *target, struct control_filter *ret)
 {
@@ -57,8 +57,9 @@ bool control_filter_takes(const struct control_filter *filter, const char *servi
 {
     if (filter->service && (!service || strcmp(filter->service, service) != 0))
         return false;
-    if (filter->version && (!version || (strcmp(filter->version, version) != 0 &&
-                                            semver_matches(filter->version, version) != 1)))
+    if (filter->version &&
+        (!version ||
+            (strcmp(filter->version, version) != 0 && semver_matches(filter->version, version) != 1)))
         return false;
     if (filter->host && (!host || strcmp(filter->host, host) != 0))
         return false;
@@ -99,7 +100,10 @@ void control_instance(const struct hubd *hub, const struct instance *row, struct
         .address = xstrdup(row->address),
         .since_us = row->created_us,
         .reason = online ? NULL : xasprintf("%s is not reached", row->host),
-        .fetch_ms = -1, .build_ms = -1, .start_ms = -1, .healthy_ms = -1,
+        .fetch_ms = -1,
+        .build_ms = -1,
+        .start_ms = -1,
+        .healthy_ms = -1,
     };
 }
 
@@ -167,7 +171,8 @@ CONTROL_HANDLER(on_ps)
 
 /* --- list ------------------------------------------------------------------------------------------------ */
 
-static void add_address(struct release_row *row, const struct instance *instance, const struct instance_state *state)
+static void add_address(
+    struct release_row *row, const struct instance *instance, const struct instance_state *state)
 {
     const char *port = state && state->address ? strrchr(state->address, ':') : NULL;
     _cleanup_(free_ptr) char *text = xasprintf("%s%s", instance->host, port ? port : "");
@@ -187,8 +192,10 @@ static void add_to_row(const struct hubd *hub, struct release_row *row, const st
         row->warm_until_us = instance->warm_until_us;
     if (traffic.last_hit_us > row->last_hit_us)
         row->last_hit_us = traffic.last_hit_us;
-    if (instance->wanted == WANTED_RETIRED && !row->note)
+    if (!row->note && instance->wanted == WANTED_RETIRED)
         row->note = xstrdup("draining");
+    if (!row->note && instance->wanted == WANTED_STOPPED)
+        row->note = xstrdup("stopped");
 }
 
 static void begin_row(const struct hubd *hub, const struct release *release, struct release_row *ret)
@@ -200,10 +207,12 @@ static void begin_row(const struct hubd *hub, const struct release *release, str
         .commit = xstrdup(release->commit),
         .app = xstrdup(release->app),
         .worker = !release->run.port,
-        .traffic_percent = service && release->run.port ? rollout_percent(&service->live, release->version) : -1,
+        .traffic_percent =
+            service && release->run.port ? rollout_percent(&service->live, release->version) : -1,
     };
     /* It had traffic before: 0 %, not "never". */
-    for (size_t i = 0; service && ret->traffic_percent < 0 && release->run.port && i < service->n_previous; i++)
+    for (size_t i = 0; service && ret->traffic_percent < 0 && release->run.port && i < service->n_previous;
+         i++)
         if (live_set_has(&service->previous[i], release->version))
             ret->traffic_percent = 0;
 }
@@ -230,9 +239,11 @@ CONTROL_HANDLER(on_list)
         }
         const struct release *release = state_release(&hub->state, instance->service, instance->version);
         if (!release || instance->wanted == WANTED_GONE ||
-            !control_filter_takes(&filter, instance->service, instance->version, instance->host, instance->id))
+            !control_filter_takes(
+                &filter, instance->service, instance->version, instance->host, instance->id))
             continue;
-        bool same = row && strcmp(row->service, instance->service) == 0 && strcmp(row->version, instance->version) == 0;
+        bool same = row && strcmp(row->service, instance->service) == 0 &&
+            strcmp(row->version, instance->version) == 0;
         if (!same && (int64_t)answer.n_releases == page_limit(query)) {
             answer.next = xasprintf("%s/%s", row->service, row->version);
             break;
@@ -300,7 +311,8 @@ static void router_row(const struct hubd *hub, const struct host *row, struct ho
                                  : xasprintf("epoch %" PRId64 ", decided is %" PRId64, acked, decided);
 }
 
-static void add_instances(const struct hubd *hub, const struct instance *const *rows, size_t n, struct host_row *ret)
+static void add_instances(
+    const struct hubd *hub, const struct instance *const *rows, size_t n, struct host_row *ret)
 {
     size_t cap = 0;
     for (size_t i = 0; i < n; i++) {
@@ -335,8 +347,9 @@ static bool add_host(struct servers_page *page, enum role role, const struct hos
     if (page->filter.host && strcmp(page->filter.host, row->name) != 0)
         return false;
     struct msg_servers *answer = &page->answer;
-    if (answer->n_hosts > 0 && (page->bytes > BYTES_A_PAGE ||
-                                   (page->query->limit > 0 && (int64_t)answer->n_hosts >= page->query->limit))) {
+    if (answer->n_hosts > 0 &&
+        (page->bytes > BYTES_A_PAGE ||
+            (page->query->limit > 0 && (int64_t)answer->n_hosts >= page->query->limit))) {
         const struct host_row *last = &answer->hosts[answer->n_hosts - 1];
         answer->next = xasprintf("%s/%s", role_names[last->role], last->host);
         return true;
@@ -363,7 +376,8 @@ static bool add_hosts(struct servers_page *page, enum role role, enum collection
     return full;
 }
 
-static void answer_servers(struct session *session, const struct msg_query *query, struct reply *reply, bool with_instances)
+static void answer_servers(
+    struct session *session, const struct msg_query *query, struct reply *reply, bool with_instances)
 {
     struct servers_page page = { .hub = session->hub, .query = query, .with_instances = with_instances };
     control_filter_read(session->hub, query->target, &page.filter);

@@ -51,7 +51,8 @@ static struct status_row *status_row(struct status_page *page, const char *servi
 static void add_instance(struct status_page *page, const struct instance *instance)
 {
     if (instance->wanted == WANTED_GONE ||
-        !control_filter_takes(&page->filter, instance->service, instance->version, instance->host, instance->id))
+        !control_filter_takes(
+            &page->filter, instance->service, instance->version, instance->host, instance->id))
         return;
     struct status_row *row = status_row(page, instance->service, instance->version);
     if (!row)
@@ -67,8 +68,7 @@ static void add_traffic(const struct hubd *hub, const struct status_row *row, st
         struct traffic_sum sum = facts_traffic(&hub->facts, row->instances[i].id);
         requests += sum.requests;
         errors += sum.status_5xx + sum.failures;
-        map_for_each(it, hub->facts.routers)
-        {
+        map_for_each (it, hub->facts.routers) {
             const struct router_facts *router = it.value;
             const struct endpoint_traffic *traffic = map_get(router->traffic, row->instances[i].id);
             if (traffic && traffic->p99_us > p99)
@@ -77,7 +77,8 @@ static void add_traffic(const struct hubd *hub, const struct status_row *row, st
     }
     if (requests == 0)
         return;
-    strbuf_addf(text, ", %" PRId64 " requests, %.2f%% errors", requests, (double)errors * 100 / (double)requests);
+    strbuf_addf(
+        text, ", %" PRId64 " requests, %.2f%% errors", requests, (double)errors * 100 / (double)requests);
     if (p99 > 0)
         strbuf_addf(text, ", p99 %" PRId64 " ms", (p99 + 500) / 1000);
 }
@@ -123,7 +124,8 @@ static void add_failed(struct status_page *page, const struct deploy *deploy)
     if (!row || (page->answer.n_releases == before && row->n_instances > 0))
         return;
     free(row->summary);
-    row->summary = xasprintf("not running: %s (deploy %s)", deploy->reason ? deploy->reason : deploy->text, deploy->id);
+    row->summary =
+        xasprintf("not running: %s (deploy %s)", deploy->reason ? deploy->reason : deploy->text, deploy->id);
 }
 
 static int by_version(const void *a, const void *b)
@@ -169,7 +171,8 @@ struct deps {
 
 static struct dep_row *dep_row(struct deps *deps, const struct release *release)
 {
-    deps->answer.edges = xgrow(deps->answer.edges, deps->answer.n_edges, &deps->cap, sizeof(*deps->answer.edges));
+    deps->answer.edges =
+        xgrow(deps->answer.edges, deps->answer.n_edges, &deps->cap, sizeof(*deps->answer.edges));
     struct dep_row *row = &deps->answer.edges[deps->answer.n_edges++];
     *row = (struct dep_row){ .service = xstrdup(release->service), .version = xstrdup(release->version) };
     return row;
@@ -202,8 +205,7 @@ static void add_release(struct deps *deps, const struct release *release)
         return;
     }
     char *pair;
-    strv_for_each(pair, release->depends)
-    {
+    strv_for_each (pair, release->depends) {
         const char *equals = strchr(pair, '=');
         if (!equals || deps->answer.n_edges >= PAGE_MAX)
             continue;
@@ -287,12 +289,15 @@ CONTROL_HANDLER(on_hub_status)
     struct hubd *hub = session->hub;
     struct msg_hub_status answer = { 0 };
     size_t drones = 0, routers = 0, links = 0, open = 0;
-    map_for_each(it, hub->facts.drones) drones += ((const struct drone_facts *)it.value)->online;
-    map_for_each(it, hub->facts.routers) routers += ((const struct router_facts *)it.value)->online;
-    state_for_each(it, &hub->state, STATE_DEPLOY)
-        open += deploy_stage_is_open(((const struct deploy *)it.value)->stage);
+    map_for_each (it, hub->facts.drones)
+        drones += ((const struct drone_facts *)it.value)->online;
+    map_for_each (it, hub->facts.routers)
+        routers += ((const struct router_facts *)it.value)->online;
+    state_for_each(it, &hub->state, STATE_DEPLOY) open +=
+        deploy_stage_is_open(((const struct deploy *)it.value)->stage);
     const struct session *other;
-    list_for_each(other, &hub->sessions, of_hub) links++;
+    list_for_each (other, &hub->sessions, of_hub)
+        links++;
     add_item(&answer, "fleet", "%s", state_meta(&hub->state)->fleet ? state_meta(&hub->state)->fleet : "-");
     add_item(&answer, "revision", "%" PRId64, hub->state.revision);
     add_item(&answer, "epoch", "%" PRId64, state_meta(&hub->state)->epoch);

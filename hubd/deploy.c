@@ -14,8 +14,6 @@
 #include "common/semver.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
-#include "hubd/instance.h"
-#include "hubd/rollout.h"
 #include "hubd/routes.h"
 
 /* --- stages ---------------------------------------------------------------------------------------------- */
@@ -39,23 +37,25 @@ void deploy_set_stage(
             deploy_stage_names[stage], reason);
         return;
     }
-    log_debug((&(struct log_about){ .deploy = deploy->id, .service = deploy->service }), "deploy %s: %s → %s (%s)",
-        deploy->id, deploy_stage_names[deploy->stage], deploy_stage_names[stage], reason);
+    log_debug((&(struct log_about){ .deploy = deploy->id, .service = deploy->service }),
+        "deploy %s: %s → %s (%s)", deploy->id, deploy_stage_names[deploy->stage], deploy_stage_names[stage],
+        reason);
     deploy->stage = (int)stage;
     deploy->stage_us = times->now.us;
 }
 
 static void tell(struct txn *txn, const struct deploy *deploy, const char *who, const char *text)
 {
-    txn_event(txn, &(struct msg_event){
-                       .who = (char *)who,
-                       .kind = (char *)"deploy",
-                       .app = deploy->app,
-                       .service = deploy->service,
-                       .version = deploy->version,
-                       .deploy = deploy->id,
-                       .text = (char *)text,
-                   });
+    txn_event(txn,
+        &(struct msg_event){
+            .who = (char *)who,
+            .kind = (char *)"deploy",
+            .app = deploy->app,
+            .service = deploy->service,
+            .version = deploy->version,
+            .deploy = deploy->id,
+            .text = (char *)text,
+        });
 }
 
 static void end_with(struct txn *txn, struct deploy *deploy, enum deploy_stage stage,
@@ -80,8 +80,7 @@ void deploy_end(struct txn *txn, struct deploy *deploy, enum deploy_stage stage,
     va_end(args);
 }
 
-/* An instance that is not needed any more: out of the table first, if it is in it. */
-static void retire(struct txn *txn, const char *id, const struct deploy_times *times)
+void deploy_retire(struct txn *txn, const char *id, const struct deploy_times *times)
 {
     if (!txn_get(txn, STATE_INSTANCE, id))
         return;
@@ -99,7 +98,7 @@ void deploy_fail(struct txn *txn, struct deploy *deploy, bool reverted, const st
 {
     for (size_t i = 0; i < deploy->n_parts; i++)
         if (deploy->parts[i].fresh)
-            retire(txn, deploy->parts[i].instance, times);
+            deploy_retire(txn, deploy->parts[i].instance, times);
     va_list args;
     va_start(args, why_fmt);
     end_with(txn, deploy, reverted ? STAGE_REVERTED : STAGE_FAILED, times, why_fmt, args);
@@ -192,16 +191,18 @@ static int check_routes(const struct txn *txn, const struct release *release, st
 }
 
 /* One open deploy per service. */
-static int make_way(struct txn *txn, const struct deploy_wish *wish, const struct deploy_times *times,
-    struct error *err)
+static int make_way(
+    struct txn *txn, const struct deploy_wish *wish, const struct deploy_times *times, struct error *err)
 {
     const struct deploy *open = state_open_deploy(txn_state(txn), wish->service);
     if (!open)
         return 0;
     if (!wish->supersede)
         return error_set(err, -EBUSY,
-            "%s %s of %s is under way (%s); wait for it (stagecoachctl wait %s), or revert it with --supersede",
-            deploy_kind_names[open->kind], open->id, open->service, deploy_stage_names[open->stage], open->id);
+            "%s %s of %s is under way (%s); wait for it (stagecoachctl wait %s), or revert it with "
+            "--supersede",
+            deploy_kind_names[open->kind], open->id, open->service, deploy_stage_names[open->stage],
+            open->id);
     struct deploy *edit = txn_edit(txn, STATE_DEPLOY, open->id);
     if (edit->stage == STAGE_STARTING || edit->stage == STAGE_PREPARING)
         deploy_fail(txn, edit, true, times, "superseded by %s; %s was not promoted", wish->who,
@@ -225,7 +226,8 @@ static const char *base_commit(const struct txn *txn, const char *host, const st
     {
         const struct instance *instance = txn_get(txn, STATE_INSTANCE, it.key);
         if (instance && strcmp(instance->host, host) == 0 && strcmp(instance->app, release->app) == 0 &&
-            strcmp(instance->commit, release->commit) != 0 && (!best || instance->created_us > best->created_us))
+            strcmp(instance->commit, release->commit) != 0 &&
+            (!best || instance->created_us > best->created_us))
             best = instance;
     }
     return best ? best->commit : NULL;
@@ -257,7 +259,8 @@ static void add_instance(struct txn *txn, struct deploy *deploy, const struct de
     add_part(deploy, id, host, true);
 }
 
-static struct deploy *new_deploy(struct txn *txn, const struct deploy_wish *wish, const struct deploy_times *times)
+static struct deploy *new_deploy(
+    struct txn *txn, const struct deploy_wish *wish, const struct deploy_times *times)
 {
     _cleanup_(free_ptr) char *id = new_id(txn, STATE_DEPLOY, "d-", 2);
     const struct service *service = txn_get(txn, STATE_SERVICE, wish->service);
@@ -268,7 +271,9 @@ static struct deploy *new_deploy(struct txn *txn, const struct deploy_wish *wish
         .kind = wish->kind,
         .stage = STAGE_STARTING,
         .service = xstrdup(wish->service),
-        .app = xstrdup(release ? release->app : service ? service->app : NULL),
+        .app = xstrdup(release ? release->app
+                : service      ? service->app
+                               : NULL),
         .version = xstrdup(release ? release->version : NULL),
         .commit = xstrdup(release ? release->commit : NULL),
         .subject = xstrdup(release ? release->subject : NULL),
@@ -306,12 +311,23 @@ static void tell_opened(struct txn *txn, const struct deploy *deploy)
     tell(txn, deploy, deploy->who, strbuf_str(&text));
 }
 
+static int check_traffic(const struct txn *txn, const struct deploy_wish *wish, struct error *err)
+{
+    const struct service *service = txn_get(txn, STATE_SERVICE, wish->service);
+    if (!wish->no_traffic || !service || !live_set_has(&service->live, wish->release->version))
+        return 0;
+    return error_set(err, -EDQUOT, "%s@%s has traffic already; to change how many run: stagecoachctl scale",
+        wish->service, wish->release->version);
+}
+
 /* deploy, rollback, scale */
 static int open_release(struct txn *txn, const struct facts *facts, const struct deploy_wish *wish,
     const struct deploy_times *times, struct msg_operation *ret, struct error *err)
 {
     struct deploy_plan plan;
-    int r = check_depends(txn, wish->release, err);
+    int r = check_traffic(txn, wish, err);
+    if (r == 0)
+        r = check_depends(txn, wish->release, err);
     if (r == 0 && !wish->no_traffic)
         r = check_routes(txn, wish->release, err);
     if (r == 0)
@@ -323,7 +339,8 @@ static int open_release(struct txn *txn, const struct facts *facts, const struct
         ret->version = xstrdup(wish->release->version);
         ret->commit = xstrdup(wish->release->commit);
         ret->text = xasprintf("%s@%s %s already, %" PRId64 " instance%s; nothing to do", wish->service,
-            wish->release->version, plan.promote ? "serves" : "runs", plan.wanted, plan.wanted == 1 ? "" : "s");
+            wish->release->version, plan.promote ? "serves" : "runs", plan.wanted,
+            plan.wanted == 1 ? "" : "s");
         deploy_plan_done(&plan);
         return 0;
     }
@@ -343,7 +360,8 @@ static int open_release(struct txn *txn, const struct facts *facts, const struct
     return 0;
 }
 
-static void begin_target(struct txn *txn, struct deploy *deploy, const char *id, const struct deploy_times *times)
+static void begin_target(
+    struct txn *txn, struct deploy *deploy, const char *id, const struct deploy_times *times)
 {
     struct instance *instance = txn_edit(txn, STATE_INSTANCE, id);
     add_part(deploy, id, instance->host, false);
@@ -364,8 +382,9 @@ static int open_targets(struct txn *txn, const struct facts *facts, const struct
     char **ids = deploy_targets(txn, facts, wish);
     if (!ids) {
         ret->service = xstrdup(wish->service);
-        ret->text = xasprintf("nothing of %s is %s; nothing to do", wish->instance ? wish->instance : wish->service,
-            wish->kind == DEPLOY_KIND_START ? "stopped" : "running");
+        ret->text =
+            xasprintf("nothing of %s is %s; nothing to do", wish->instance ? wish->instance : wish->service,
+                wish->kind == DEPLOY_KIND_START ? "stopped" : "running");
         return 0;
     }
     struct deploy *deploy = new_deploy(txn, wish, times);
@@ -389,124 +408,8 @@ int deploy_open(struct txn *txn, const struct facts *facts, const struct deploy_
     if (r < 0)
         return r;
     bool of_release = wish->kind == DEPLOY_KIND_DEPLOY || wish->kind == DEPLOY_KIND_ROLLBACK ||
-                      wish->kind == DEPLOY_KIND_SCALE;
+        wish->kind == DEPLOY_KIND_SCALE;
     if (of_release)
         return open_release(txn, facts, wish, times, ret, err);
     return open_targets(txn, facts, wish, times, ret, err);
-}
-
-/* --- the switch ------------------------------------------------------------------------------------------ */
-
-bool deploy_is_ready(const struct txn *view, const struct facts *facts, const struct deploy *deploy)
-{
-    for (size_t i = 0; i < deploy->n_parts; i++) {
-        const struct instance *instance = txn_get(view, STATE_INSTANCE, deploy->parts[i].instance);
-        if (!instance || !instance_is_healthy(facts, instance))
-            return false;
-    }
-    return true;
-}
-
-static bool is_empty_live(const struct live_set *live)
-{
-    return live->n_releases == 0;
-}
-
-/* What served goes to the front of `previous`; older mentions of what serves now leave it. */
-static void remember_live(struct service *service, const char *version)
-{
-    struct live_set before = service->live;
-    service->live = (struct live_set){ 0 };
-    struct live_set *kept = xcalloc(SERVICE_PREVIOUS_MAX, sizeof(*kept));
-    size_t n = 0;
-    if (!is_empty_live(&before) && !live_set_has(&before, version))
-        kept[n++] = before;
-    else
-        schema_clear(&live_set_schema, &before);
-    for (size_t i = 0; i < service->n_previous; i++) {
-        if (n < SERVICE_PREVIOUS_MAX && !live_set_has(&service->previous[i], version))
-            kept[n++] = service->previous[i];
-        else
-            schema_clear(&live_set_schema, &service->previous[i]);
-    }
-    free(service->previous);
-    service->previous = kept;
-    service->n_previous = n;
-}
-
-static void set_live(struct txn *txn, const struct deploy *deploy, const struct deploy_times *times)
-{
-    struct service *service = txn_edit(txn, STATE_SERVICE, deploy->service);
-    struct rollout_weight all = { deploy->version, 1 };
-    struct live_set next;
-    rollout_next(&service->live, &all, 1, &next);
-    next.since_us = times->now.us;
-    next.deploy = xstrdup(deploy->id);
-    remember_live(service, deploy->version);
-    service->live = next;
-    const struct release *release = state_release(txn_state(txn), deploy->service, deploy->version);
-    if (release) {
-        strv_free(service->routes);
-        service->routes = strv_copy(release->routes);
-    }
-}
-
-/* Only what was replaced last stays warm. */
-static void cool_older(struct txn *txn, const struct deploy *deploy, const struct deploy_times *times)
-{
-    state_for_each(it, txn_state(txn), STATE_INSTANCE)
-    {
-        const struct instance *instance = txn_get(txn, STATE_INSTANCE, it.key);
-        if (!instance || strcmp(instance->service, deploy->service) != 0 || instance->wanted != WANTED_WARM)
-            continue;
-        if (!deploy->replaced || strcmp(instance->version, deploy->replaced) != 0)
-            retire(txn, instance->id, times);
-    }
-}
-
-/* A worker takes its work itself, so an old one must not run on beside the new one. */
-static bool may_stay_warm(
-    const struct txn *txn, const struct deploy *deploy, const struct instance *row, const struct deploy_times *times)
-{
-    const struct release *release = state_release(txn_state(txn), row->service, row->version);
-    return times->warm_ms > 0 && deploy->promote && row->wanted == WANTED_RUNNING && !row->replaced_by &&
-           release && release->run.port && strcmp(row->version, deploy->version) != 0;
-}
-
-static void replace_old(struct txn *txn, struct deploy *deploy, const struct deploy_times *times)
-{
-    for (size_t i = 0; deploy->old && deploy->old[i]; i++) {
-        const struct instance *row = txn_get(txn, STATE_INSTANCE, deploy->old[i]);
-        if (!row)
-            continue;
-        if (!may_stay_warm(txn, deploy, row, times)) {
-            retire(txn, row->id, times);
-            continue;
-        }
-        struct instance *instance = txn_edit(txn, STATE_INSTANCE, row->id);
-        instance->wanted = WANTED_WARM;
-        instance->warm_until_us = times->now.us + times->warm_ms * CLOCK_US_PER_MS;
-        deploy->warm_until_us = instance->warm_until_us;
-    }
-}
-
-void deploy_promote(struct txn *txn, const struct facts *facts, struct deploy *deploy, int64_t epoch,
-    const struct deploy_times *times)
-{
-    for (size_t i = 0; i < deploy->n_parts; i++) {
-        struct instance *instance = txn_edit(txn, STATE_INSTANCE, deploy->parts[i].instance);
-        instance->wanted = WANTED_RUNNING;
-        instance->warm_until_us = 0;
-    }
-    if (deploy->promote) {
-        set_live(txn, deploy, times);
-        cool_older(txn, deploy, times);
-    }
-    replace_old(txn, deploy, times);
-    deploy->finished_before = 0;
-    for (size_t i = 0; deploy->old && deploy->old[i]; i++)
-        deploy->finished_before += facts_in_flight(facts, deploy->old[i]);
-    deploy->epoch = epoch;
-    deploy->switch_us = times->now.us;
-    deploy_set_stage(deploy, STAGE_SWITCHED, times, "epoch decided");
 }

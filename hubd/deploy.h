@@ -6,7 +6,7 @@
  * hub that restarts goes on where it was. These functions decide from state and facts and write into the
  * transaction they are given; sending orders, tables and answers is others'.
  *
- * deploy.c opens, promotes and ends; deploy_plan.c chooses instances; deploy_step.c takes a stage to the next;
+ * deploy.c opens and ends; deploy_switch.c promotes; deploy_plan.c chooses instances; deploy_step.c takes a stage to the next;
  * deploy_text.c says what happened. */
 
 #include "common/clock.h"
@@ -14,9 +14,9 @@
 #include "hubd/facts.h"
 #include "hubd/txn.h"
 
-#define DEPLOY_CONFIRM_MS 5000      /* routers that are there confirm a decided epoch within this */
-#define DEPLOY_SLACK_MS (10 * 60 * 1000) /* fetching and queueing, on top of the manifest's times */
-#define DEPLOYS_KEPT 500            /* ended ones that are remembered */
+#define DEPLOY_CONFIRM_MS 5000             /* routers that are there confirm a decided epoch within this */
+#define DEPLOY_SLACK_MS   (10 * 60 * 1000) /* fetching and queueing, on top of the manifest's times */
+#define DEPLOYS_KEPT      500              /* ended ones that are remembered */
 
 struct deploy_times {
     wall_t now;
@@ -70,28 +70,31 @@ void deploy_set_stage(
 void deploy_end(struct txn *txn, struct deploy *deploy, enum deploy_stage stage,
     const struct deploy_times *times, const char *text_fmt, ...) _printf_(5, 6);
 
+/* An instance that is not needed any more: out of the table first, if it is in it. */
+void deploy_retire(struct txn *txn, const char *id, const struct deploy_times *times);
+
 struct deploy_plan {
-    char **reuse;     /* ids of instances that already are what is wanted */
-    char **old;       /* ids of instances that it replaces */
-    char **hosts;     /* one per new instance */
-    char **env;       /* of the new ones */
+    char **reuse; /* ids of instances that already are what is wanted */
+    char **old;   /* ids of instances that it replaces */
+    char **hosts; /* one per new instance */
+    char **env;   /* of the new ones */
     int64_t wanted;
     bool promote;
-    bool nothing;     /* all is as wished */
-    char *replaced;   /* version that serves now, NULL: none */
+    bool nothing;   /* all is as wished */
+    char *replaced; /* version that serves now, NULL: none */
 };
 
-_must_check_ int deploy_plan(const struct txn *view, const struct facts *facts, const struct deploy_wish *wish,
-    mono_t now, struct deploy_plan *ret, struct error *err);
+_must_check_ int deploy_plan(const struct txn *view, const struct facts *facts,
+    const struct deploy_wish *wish, mono_t now, struct deploy_plan *ret, struct error *err);
 void deploy_plan_done(struct deploy_plan *plan);
 /* Ids that start, stop and restart concern; NULL: none. Caller frees. */
 char **deploy_targets(const struct txn *view, const struct facts *facts, const struct deploy_wish *wish);
 
 /* Tells what the instance's report shows that was not told yet. */
 void deploy_tell_progress(
-    struct txn *txn, struct deploy *deploy, struct deploy_part *part, const struct instance_state *state);
-void deploy_tell_failure(
-    struct txn *txn, struct deploy *deploy, const struct deploy_part *part, const struct instance_state *state);
+    struct txn *txn, struct deploy *deploy, struct deploy_part *part, const struct instance_facts *facts);
+void deploy_tell_failure(struct txn *txn, struct deploy *deploy, const struct deploy_part *part,
+    const struct instance_facts *facts);
 void deploy_tell_healthy(struct txn *txn, const struct facts *facts, struct deploy *deploy);
 void deploy_tell_switch(struct txn *txn, const struct facts *facts, struct deploy *deploy, wall_t now);
 void deploy_tell_drain(struct txn *txn, const struct facts *facts, struct deploy *deploy);

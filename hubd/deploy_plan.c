@@ -67,7 +67,8 @@ static int64_t count_live(const struct txn *view, const char *service)
     const struct live_set *live = live_of(view, service);
     const struct instance *instance;
     for (struct map_iter it = { 0 }; (instance = next_instance(view, &it));)
-        n += runs(instance) && strcmp(instance->service, service) == 0 && live_set_has(live, instance->version);
+        n += runs(instance) && strcmp(instance->service, service) == 0 &&
+            live_set_has(live, instance->version);
     return n;
 }
 
@@ -93,8 +94,8 @@ static int64_t wanted_count(const struct txn *view, const struct deploy_wish *wi
 }
 
 /* Whether an instance of the release can serve the wish as it is. */
-static bool is_reusable(const struct facts *facts, const struct deploy_wish *wish, const struct instance *instance,
-    char *const *env)
+static bool is_reusable(const struct facts *facts, const struct deploy_wish *wish,
+    const struct instance *instance, char *const *env)
 {
     if (wish->rebuild || instance->hold || instance->replaced_by)
         return false;
@@ -148,6 +149,8 @@ static void fill_host(const struct txn *view, const struct facts *facts, const s
         ret->away_ms = mono_diff_ms(now, drone->since);
         if (drone->refused)
             ret->problem = drone->note;
+        else if (drone->leaving && drone->online)
+            ret->problem = "goes down";
         if (drone->host.memory_bytes > 0)
             ret->memory_free_bytes = drone->host.memory_free_bytes;
     }
@@ -207,7 +210,8 @@ static void choose_env(const struct txn *view, const struct deploy_wish *wish, s
     }
 }
 
-static bool is_all_as_wished(const struct txn *view, const struct deploy_wish *wish, const struct deploy_plan *plan)
+static bool is_all_as_wished(
+    const struct txn *view, const struct deploy_wish *wish, const struct deploy_plan *plan)
 {
     if (strv_len(plan->old) > 0 || strv_len(plan->hosts) > 0)
         return false;

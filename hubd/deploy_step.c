@@ -11,7 +11,7 @@
 #include "hubd/instance.h"
 
 /* Bits of deploy_part.told that restart uses beside those of enum deploy_phase. */
-#define TOLD_HELD (1 << 16)
+#define TOLD_HELD      (1 << 16)
 #define TOLD_RESTARTED (1 << 17)
 
 static const struct release *release_of(const struct txn *txn, const struct deploy *deploy)
@@ -38,11 +38,12 @@ static int64_t away_ms(const struct facts *facts, const char *host, const struct
 }
 
 /* "web@0.2.3 is not running. web@0.2.2 serves on, untouched." */
-static void fail_start(struct txn *txn, struct deploy *deploy, const struct deploy_times *times, const char *why)
+static void fail_start(
+    struct txn *txn, struct deploy *deploy, const struct deploy_times *times, const char *why)
 {
     _cleanup_(free_ptr) char *serving = deploy_serving(txn, deploy->service);
-    _cleanup_(free_ptr) char *what = deploy->version ? xasprintf("%s@%s", deploy->service, deploy->version)
-                                                     : xstrdup(deploy->service);
+    _cleanup_(free_ptr) char *what =
+        deploy->version ? xasprintf("%s@%s", deploy->service, deploy->version) : xstrdup(deploy->service);
     const char *dot = why ? ": " : "";
     bool same = serving && strcmp(serving, what) == 0;
     if (serving && !same)
@@ -74,7 +75,9 @@ static bool look_at_part(struct txn *txn, const struct facts *facts, struct depl
     int64_t away = away_ms(facts, part->host, times);
     if (away >= times->host_wait_ms) {
         struct msg_deploy_event event = {
-            .phase = DEPLOY_START, .status = STEP_FAILED, .host = part->host,
+            .phase = DEPLOY_START,
+            .status = STEP_FAILED,
+            .host = part->host,
             .text = (char *)"can't be reached",
         };
         txn_deploy_event(txn, deploy, &event);
@@ -85,14 +88,14 @@ static bool look_at_part(struct txn *txn, const struct facts *facts, struct depl
     if (away >= 0)
         *wake_us = sooner(*wake_us, times->now.us + (times->host_wait_ms - away) * CLOCK_US_PER_MS);
 
-    const struct instance_state *state = facts_state(facts, part->instance);
-    if (!state || away >= 0 || state->generation < instance->generation)
+    const struct instance_facts *known = facts_get_instance(facts, part->instance);
+    if (!known || away >= 0 || known->state.generation < instance->generation)
         return false;
     if (part->fresh || deploy->kind == DEPLOY_KIND_START)
-        deploy_tell_progress(txn, deploy, part, state);
+        deploy_tell_progress(txn, deploy, part, known);
     if (!instance_has_failed(facts, instance))
         return false;
-    deploy_tell_failure(txn, deploy, part, state);
+    deploy_tell_failure(txn, deploy, part, known);
     fail_start(txn, deploy, times, NULL);
     return true;
 }
@@ -113,11 +116,12 @@ static bool all_started(struct txn *txn, const struct facts *facts, struct deplo
     return false;
 }
 
-static void begin_switch(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static void begin_switch(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     deploy_tell_healthy(txn, facts, deploy);
     deploy_set_stage(deploy, STAGE_PREPARING, times, "all instances are healthy");
+    deploy->prepare_us = times->now.us;
     const struct release *release = release_of(txn, deploy);
     if (release && !release->run.port)
         deploy_promote(txn, facts, deploy, 0, times); /* no router has to know */
@@ -169,16 +173,15 @@ static void end_well(struct txn *txn, struct deploy *deploy, const struct deploy
         deploy_end(txn, deploy, STAGE_DONE, times, "%s@%s runs with %zu instance%s.", deploy->service,
             deploy->version, n, n == 1 ? "" : "s");
     else if (!deploy->promote)
-        deploy_end(txn, deploy, STAGE_DONE, times, "%s@%s runs, without traffic.", deploy->service,
-            deploy->version);
+        deploy_end(
+            txn, deploy, STAGE_DONE, times, "%s@%s runs, without traffic.", deploy->service, deploy->version);
     else
         deploy_end(txn, deploy, STAGE_DONE, times, "%s@%s serves.", deploy->service, deploy->version);
 }
 
 static bool all_online_have(const struct facts *facts, int64_t epoch)
 {
-    map_for_each(it, facts->routers)
-    {
+    map_for_each (it, facts->routers) {
         const struct router_facts *router = it.value;
         if (router->online && router->acked_epoch < epoch)
             return false;
@@ -186,8 +189,8 @@ static bool all_online_have(const struct facts *facts, int64_t epoch)
     return true;
 }
 
-static int64_t step_switched(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_switched(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     if (routers_have(txn, facts, deploy->epoch)) {
         if (deploy->epoch > 0)
@@ -206,8 +209,8 @@ static int64_t step_switched(struct txn *txn, const struct facts *facts, struct 
     return 0;
 }
 
-static int64_t step_draining(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_draining(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     bool waits = deploy->kind != DEPLOY_KIND_ROLLBACK;
     int64_t end = drain_end_us(txn, deploy);
@@ -221,8 +224,8 @@ static int64_t step_draining(struct txn *txn, const struct facts *facts, struct 
 
 /* --- start, stop, restart -------------------------------------------------------------------------------- */
 
-static int64_t step_start(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_start(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     int64_t wake_us = 0;
     if (all_started(txn, facts, deploy, times, &wake_us)) {
@@ -256,8 +259,8 @@ static bool stop_part(struct txn *txn, const struct facts *facts, const struct d
     return state && (state->phase == INSTANCE_STOPPED || state->phase == INSTANCE_FAILED);
 }
 
-static int64_t step_stop(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_stop(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     size_t done = 0, n_away = 0;
     for (size_t i = 0; i < deploy->n_parts; i++)
@@ -265,17 +268,18 @@ static int64_t step_stop(struct txn *txn, const struct facts *facts, struct depl
     if (done < deploy->n_parts)
         return times->now.us + times->host_wait_ms * CLOCK_US_PER_MS;
     if (n_away > 0)
-        deploy_end(txn, deploy, STAGE_DONE, times, "%zu of %zu instances of %s stand still; the others' hosts are away and will be told.",
+        deploy_end(txn, deploy, STAGE_DONE, times,
+            "%zu of %zu instances of %s stand still; the others' hosts are away and will be told.",
             done - n_away, deploy->n_parts, deploy->service);
     else
-        deploy_end(txn, deploy, STAGE_DONE, times, "%zu instance%s of %s stand%s still.", done, done == 1 ? "" : "s",
-            deploy->service, done == 1 ? "s" : "");
+        deploy_end(txn, deploy, STAGE_DONE, times, "%zu instance%s of %s stand%s still.", done,
+            done == 1 ? "" : "s", deploy->service, done == 1 ? "s" : "");
     return 0;
 }
 
 /* One at a time: out of the table, drained, restarted, healthy, back in the table. */
-static int64_t step_restart(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_restart(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     if ((size_t)deploy->step >= deploy->n_parts) {
         deploy_end(txn, deploy, STAGE_DONE, times, "%zu instance%s of %s restarted.", deploy->n_parts,
@@ -319,8 +323,8 @@ static int64_t step_restart(struct txn *txn, const struct facts *facts, struct d
 
 /* --- the table ------------------------------------------------------------------------------------------- */
 
-static int64_t step_starting(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_starting(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     int64_t wake_us = 0;
     if (!all_started(txn, facts, deploy, times, &wake_us))
@@ -330,14 +334,21 @@ static int64_t step_starting(struct txn *txn, const struct facts *facts, struct 
 }
 
 /* Its epoch is being prepared; what is not healthy any more must not be switched to. */
-static int64_t step_preparing(struct txn *txn, const struct facts *facts, struct deploy *deploy,
-    const struct deploy_times *times)
+static int64_t step_preparing(
+    struct txn *txn, const struct facts *facts, struct deploy *deploy, const struct deploy_times *times)
 {
     int64_t wake_us = 0;
     for (size_t i = 0; i < deploy->n_parts; i++)
         if (look_at_part(txn, facts, deploy, &deploy->parts[i], times, &wake_us))
             return 0;
-    return wake_us;
+    if (deploy_is_ready(txn, facts, deploy))
+        return wake_us;
+    const struct release *release = release_of(txn, deploy);
+    int64_t end = deploy->stage_us + (release ? release->run.health.deadline_ms : 0) * CLOCK_US_PER_MS;
+    if (times->now.us < end)
+        return sooner(wake_us, end);
+    fail_start(txn, deploy, times, "it did not stay healthy");
+    return 0;
 }
 
 typedef int64_t (*step_fn)(

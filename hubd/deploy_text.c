@@ -46,21 +46,48 @@ static void tell_fetch(
               format_size(state->fetch_bytes, size, sizeof(size)))
         : xstrdup("was there");
     struct msg_deploy_event event = {
-        .phase = DEPLOY_FETCH, .status = STEP_DONE, .host = part->host, .text = text,
+        .phase = DEPLOY_FETCH,
+        .status = STEP_DONE,
+        .host = part->host,
+        .text = text,
         .elapsed_ms = state->fetch_ms,
     };
     txn_deploy_event(txn, deploy, &event);
     part->told |= TOLD(DEPLOY_FETCH);
 }
 
-static void tell_build(
-    struct txn *txn, struct deploy *deploy, struct deploy_part *part, const struct instance_state *state)
+/* The step in which an instance failed, from what its drone measured and said before. */
+static enum deploy_phase failed_phase(
+    const struct txn *txn, const struct deploy_part *part, const struct instance_facts *facts)
 {
+    const struct instance_state *state = &facts->state;
+    const struct instance *row = txn_get(txn, STATE_INSTANCE, part->instance);
+    const struct release *release = row ? state_release(txn_state(txn), row->service, row->version) : NULL;
+    bool has_build = release && release->run.build;
+    bool ended = state->reason &&
+        (strncmp(state->reason, "exited", 6) == 0 || strncmp(state->reason, "killed", 6) == 0);
+    if (state->start_ms >= 0)
+        return ended ? DEPLOY_START : DEPLOY_HEALTHY;
+    if (state->fetch_ms < 0)
+        return DEPLOY_FETCH;
+    if (!has_build || facts->before == INSTANCE_STARTING)
+        return DEPLOY_START;
+    return DEPLOY_BUILD;
+}
+
+static void tell_build(
+    struct txn *txn, struct deploy *deploy, struct deploy_part *part, const struct instance_facts *facts)
+{
+    const struct instance_state *state = &facts->state;
     bool known = state->build_ms >= 0 && state->phase > INSTANCE_BUILDING && state->build;
-    if (!known || told_on_host(deploy, part, DEPLOY_BUILD))
+    bool failed = state->phase == INSTANCE_FAILED && failed_phase(txn, part, facts) == DEPLOY_BUILD;
+    if (!known || failed || told_on_host(deploy, part, DEPLOY_BUILD))
         return;
     struct msg_deploy_event event = {
-        .phase = DEPLOY_BUILD, .status = STEP_DONE, .host = part->host, .text = state->build,
+        .phase = DEPLOY_BUILD,
+        .status = STEP_DONE,
+        .host = part->host,
+        .text = state->build,
         .elapsed_ms = state->build_ms,
     };
     txn_deploy_event(txn, deploy, &event);
@@ -75,44 +102,31 @@ static void tell_start(
         return;
     const char *port = state->address ? strrchr(state->address, ':') : NULL;
     struct msg_deploy_event event = {
-        .phase = DEPLOY_START, .status = STEP_DONE, .host = part->host, .instance = part->instance,
-        .text = (char *)port, .elapsed_ms = state->start_ms > 0 ? state->start_ms : 0,
+        .phase = DEPLOY_START,
+        .status = STEP_DONE,
+        .host = part->host,
+        .instance = part->instance,
+        .text = (char *)port,
+        .elapsed_ms = state->start_ms > 0 ? state->start_ms : 0,
     };
     txn_deploy_event(txn, deploy, &event);
     part->told |= TOLD(DEPLOY_START);
 }
 
 void deploy_tell_progress(
-    struct txn *txn, struct deploy *deploy, struct deploy_part *part, const struct instance_state *state)
+    struct txn *txn, struct deploy *deploy, struct deploy_part *part, const struct instance_facts *facts)
 {
-    tell_fetch(txn, deploy, part, state);
-    tell_build(txn, deploy, part, state);
-    tell_start(txn, deploy, part, state);
+    tell_fetch(txn, deploy, part, &facts->state);
+    tell_build(txn, deploy, part, facts);
+    tell_start(txn, deploy, part, &facts->state);
 }
 
-/* The step in which an instance failed, from what its drone measured before. */
-static enum deploy_phase failed_phase(
-    const struct txn *txn, const struct deploy *deploy, const struct deploy_part *part,
-    const struct instance_state *state)
+void deploy_tell_failure(struct txn *txn, struct deploy *deploy, const struct deploy_part *part,
+    const struct instance_facts *facts)
 {
-    const struct release *release = state_release(txn_state(txn), deploy->service, deploy->version);
-    bool was_started = state->start_ms >= 0 || (part->told & TOLD(DEPLOY_START));
-    bool ended = state->reason && (strncmp(state->reason, "exited", 6) == 0 ||
-                                      strncmp(state->reason, "killed", 6) == 0);
-    if (was_started)
-        return ended ? DEPLOY_START : DEPLOY_HEALTHY;
-    if (state->build_ms >= 0 || !release || !release->run.build)
-        return state->fetch_ms >= 0 || told_on_host(deploy, part, DEPLOY_FETCH) ? DEPLOY_START : DEPLOY_FETCH;
-    if (state->fetch_ms >= 0 || state->build || told_on_host(deploy, part, DEPLOY_FETCH))
-        return DEPLOY_BUILD;
-    return DEPLOY_FETCH;
-}
-
-void deploy_tell_failure(
-    struct txn *txn, struct deploy *deploy, const struct deploy_part *part, const struct instance_state *state)
-{
+    const struct instance_state *state = &facts->state;
     struct msg_deploy_event event = {
-        .phase = (int)failed_phase(txn, deploy, part, state),
+        .phase = (int)failed_phase(txn, part, facts),
         .status = STEP_FAILED,
         .host = part->host,
         .instance = part->instance,
@@ -122,18 +136,29 @@ void deploy_tell_failure(
     txn_deploy_event(txn, deploy, &event);
     str_set(&deploy->reason, event.text);
     _cleanup_(free_ptr) char *line = xasprintf("%s: %s", part->host, event.text);
-    txn_event(txn, &(struct msg_event){ .who = part->host, .kind = (char *)"instance", .app = deploy->app,
-                       .service = deploy->service, .version = deploy->version, .host = part->host,
-                       .instance = part->instance, .deploy = deploy->id, .text = line });
+    txn_event(txn,
+        &(struct msg_event){ .who = part->host,
+            .kind = (char *)"instance",
+            .app = deploy->app,
+            .service = deploy->service,
+            .version = deploy->version,
+            .host = part->host,
+            .instance = part->instance,
+            .deploy = deploy->id,
+            .text = line });
 }
 
 void deploy_tell_healthy(struct txn *txn, const struct facts *facts, struct deploy *deploy)
 {
-    const struct release *release = state_release(txn_state(txn), deploy->service, deploy->version);
+    const struct instance *first =
+        deploy->n_parts > 0 ? txn_get(txn, STATE_INSTANCE, deploy->parts[0].instance) : NULL;
+    const struct release *release =
+        first ? state_release(txn_state(txn), first->service, first->version) : NULL;
     int64_t elapsed = 0;
     for (size_t i = 0; i < deploy->n_parts; i++) {
         const struct instance_state *state = facts_state(facts, deploy->parts[i].instance);
-        if (state && deploy->parts[i].fresh && state->healthy_ms > elapsed)
+        bool started = deploy->parts[i].fresh || deploy->kind == DEPLOY_KIND_START;
+        if (state && started && state->healthy_ms > elapsed)
             elapsed = state->healthy_ms;
     }
     _cleanup_(free_ptr) char *text = NULL;
@@ -142,12 +167,15 @@ void deploy_tell_healthy(struct txn *txn, const struct facts *facts, struct depl
         text = xasprintf("%" PRId64 " of %" PRId64 " %s", health->passes, health->passes,
             health->path ? health->path : "/");
     else if (health && (health->kind == HEALTH_TCP || health->kind == HEALTH_EXEC))
-        text = xasprintf("%" PRId64 " of %" PRId64 " %s", health->passes, health->passes,
-            health_kind_names[health->kind]);
+        text = xasprintf(
+            "%" PRId64 " of %" PRId64 " %s", health->passes, health->passes, health_kind_names[health->kind]);
     else if (health)
         text = xstrdup(health->kind == HEALTH_NOTIFY ? "said ready" : "stays up");
     struct msg_deploy_event event = {
-        .phase = DEPLOY_HEALTHY, .status = STEP_DONE, .text = text, .elapsed_ms = elapsed,
+        .phase = DEPLOY_HEALTHY,
+        .status = STEP_DONE,
+        .text = text,
+        .elapsed_ms = elapsed,
     };
     txn_deploy_event(txn, deploy, &event);
 }
@@ -179,8 +207,10 @@ void deploy_tell_switch(struct txn *txn, const struct facts *facts, struct deplo
         ? xasprintf("epoch %" PRId64 " on %zu of %zu router%s", deploy->epoch, have, all, all == 1 ? "" : "s")
         : xasprintf("epoch %" PRId64 ", no router has joined yet", deploy->epoch);
     struct msg_deploy_event event = {
-        .phase = DEPLOY_SWITCH, .status = have == all ? STEP_DONE : STEP_FAILED, .text = text,
-        .elapsed_ms = (now.us - deploy->switch_us) / CLOCK_US_PER_MS,
+        .phase = DEPLOY_SWITCH,
+        .status = have == all ? STEP_DONE : STEP_FAILED,
+        .text = text,
+        .elapsed_ms = (now.us - deploy->prepare_us) / CLOCK_US_PER_MS,
     };
     txn_deploy_event(txn, deploy, &event);
 }

@@ -32,13 +32,11 @@ struct drone {
     int64_t acked;
     bool sending;
     int64_t sending_revision;
-    int64_t call;            /* of orders_change in flight */
+    int64_t call; /* of orders_change in flight */
     struct sent_order *sent;
     size_t n_sent, sent_cap;
     struct timer retry;
 };
-
-static void sync_one(struct drone *drone);
 
 static void forget_sent(struct drone *drone)
 {
@@ -61,7 +59,7 @@ void drone_free(struct drone *drone)
 
 static void on_retry(void *arg)
 {
-    sync_one(arg);
+    drone_sync(arg);
 }
 
 static struct drone *get_drone(struct hubd *hub, const char *name)
@@ -84,6 +82,11 @@ void drones_start(struct hubd *hub)
         get_drone(hub, it.key);
         facts_drone(&hub->facts, it.key)->since = loop_now(hub->loop);
     }
+}
+
+const char *drone_name(const struct drone *drone)
+{
+    return drone->name;
 }
 
 struct link *drone_link(struct hubd *hub, const char *name)
@@ -122,13 +125,19 @@ static int decide_arrival(struct hubd *hub, struct txn *txn, void *arg, struct e
         str_set(&host->address, arrival->address);
         str_set(&host->version, arrival->version);
     }
-    txn_event(txn, &(struct msg_event){ .who = arrival->name, .kind = (char *)"host", .host = arrival->name,
-                       .text = arrival->text });
+    txn_event(txn,
+        &(struct msg_event){
+            .who = arrival->name, .kind = (char *)"host", .host = arrival->name, .text = arrival->text });
     return 0;
 }
 
 static void on_arrival_done(struct hubd *hub, int result, const struct error *err, void *arg)
 {
+    const struct arrival *arrival = arg;
+    const struct drone *drone = map_get(hub->drones, arrival->name);
+    /* What could not be written down gets no orders: it shall come again. */
+    if (result < 0 && arrival->version && drone && drone->session && !hub->stopping)
+        session_close(drone->session, "%s", err->text);
     arrival_free(arg);
     hubd_reconcile_soon(hub);
 }
@@ -173,14 +182,15 @@ void drone_connected(struct session *session)
     struct drone_facts *facts = facts_drone(&hub->facts, name);
     facts->online = true;
     facts->reported = false;
+    facts->leaving = false;
     facts->since = loop_now(hub->loop);
     facts->seen = loop_wall(hub->loop);
     facts->counter = hello->counter;
     facts->refused = hello->counter > hub->state.revision;
     free(steal_ptr(facts->note));
     if (facts->refused) {
-        facts->note = xasprintf("this hub is older than %s (%" PRId64 " < %" PRId64 "): it gets no orders", name,
-            hub->state.revision, hello->counter);
+        facts->note = xasprintf("this hub is older than %s (%" PRId64 " < %" PRId64 "): it gets no orders",
+            name, hub->state.revision, hello->counter);
         log_error((&(struct log_about){ .host = name }), "%s", facts->note);
     }
     take_base(drone, hello->counter);
@@ -239,7 +249,7 @@ static void confirm(struct drone *drone)
     facts_drone(&hub->facts, drone->name)->counter = drone->acked;
     forget_sent(drone);
     hubd_reconcile_soon(hub);
-    sync_one(drone);
+    drone_sync(drone);
 }
 
 static void on_orders_answered(struct drone *drone, int result, const char *reason)
@@ -266,7 +276,8 @@ static void on_snapshot_done(int result, const char *reason, void *arg)
     on_orders_answered(arg, result, reason);
 }
 
-static void on_change_done(void *arg, int result, enum error_kind kind, const char *reason, const void *answer)
+static void on_change_done(
+    void *arg, int result, enum error_kind kind, const char *reason, const void *answer)
 {
     on_orders_answered(arg, result, reason);
 }
@@ -285,7 +296,9 @@ static void send_snapshot(struct drone *drone, int64_t revision)
 {
     struct hubd *hub = drone->hub;
     struct orders orders = {
-        .format = 1, .fleet = state_meta(&hub->state)->fleet, .revision = revision,
+        .format = 1,
+        .fleet = state_meta(&hub->state)->fleet,
+        .revision = revision,
     };
     size_t cap = 0;
     const struct instance *instance;
@@ -301,8 +314,8 @@ static void send_snapshot(struct drone *drone, int64_t revision)
     for (size_t i = 0; i < orders.n_orders; i++)
         schema_clear(&order_schema, &orders.orders[i]);
     free(orders.orders);
-    document_send(
-        drone->session->link, DOCUMENT_ORDERS, revision, strbuf_str(&text), text.len, on_snapshot_done, drone);
+    document_send(drone->session->link, DOCUMENT_ORDERS, revision, strbuf_str(&text), text.len,
+        on_snapshot_done, drone);
 }
 
 static void send_change(struct drone *drone, int64_t revision)
@@ -331,7 +344,7 @@ static void send_change(struct drone *drone, int64_t revision)
     strv_free(m.drop);
 }
 
-static void sync_one(struct drone *drone)
+void drone_sync(struct drone *drone)
 {
     struct hubd *hub = drone->hub;
     const struct drone_facts *facts = facts_drone(&hub->facts, drone->name);
@@ -351,174 +364,6 @@ static void sync_one(struct drone *drone)
 
 void drones_sync(struct hubd *hub)
 {
-    map_for_each(it, hub->drones) sync_one(it.value);
-}
-
-/* --- reports --------------------------------------------------------------------------------------------- */
-
-/* An instance that stopped by itself is worth an event, unless a deploy is waiting for it and tells. */
-static bool is_notable(struct hubd *hub, const struct instance_state *before, const struct instance_state *now)
-{
-    bool worse = now->phase == INSTANCE_FAILED || now->phase == INSTANCE_UNHEALTHY ||
-                 now->phase == INSTANCE_BACKING_OFF || now->restarts > before->restarts;
-    if (!worse || (now->phase == before->phase && now->restarts == before->restarts))
-        return false;
-    const struct instance *row = state_instance(&hub->state, now->id);
-    const struct deploy *open = row ? state_open_deploy(&hub->state, row->service) : NULL;
-    return row && row->wanted == WANTED_RUNNING && (!open || open->stage != STAGE_STARTING);
-}
-
-static int decide_notable(struct hubd *hub, struct txn *txn, void *arg, struct error *err)
-{
-    txn_event(txn, arg);
-    return 0;
-}
-
-static void on_notable_done(struct hubd *hub, int result, const struct error *err, void *arg)
-{
-    schema_clear(&msg_event_schema, arg);
-    free(arg);
-}
-
-static void tell_notable(struct hubd *hub, const char *host, const struct instance_state *now)
-{
-    struct msg_event *event = xcalloc(1, sizeof(*event));
-    *event = (struct msg_event){
-        .who = xstrdup(host),
-        .kind = xstrdup("instance"),
-        .app = xstrdup(now->app),
-        .service = xstrdup(now->service),
-        .version = xstrdup(now->version),
-        .host = xstrdup(host),
-        .instance = xstrdup(now->id),
-        .text = xasprintf("%s@%s %s on %s: %s%s%s", now->service ? now->service : "?",
-            now->version ? now->version : "?", now->id, host, instance_phase_names[now->phase],
-            now->reason ? ", " : "", now->reason ? now->reason : ""),
-    };
-    hubd_command(hub, "instance_event", decide_notable, on_notable_done, event);
-}
-
-static void take_state(struct hubd *hub, const char *host, const struct instance_state *state)
-{
-    struct instance_facts *facts = facts_instance(&hub->facts, state->id);
-    if (facts->state.id && is_notable(hub, &facts->state, state))
-        tell_notable(hub, host, state);
-    schema_clear(&instance_state_schema, &facts->state);
-    schema_copy(&instance_state_schema, state, &facts->state);
-    str_set(&facts->state.host, host);
-}
-
-/* A drone speaks for itself only. */
-static bool is_of_other_host(const struct hubd *hub, const char *host, const char *id)
-{
-    const struct instance *row = state_instance(&hub->state, id);
-    const struct instance_state *known = facts_state(&hub->facts, id);
-    if (row)
-        return strcmp(row->host, host) != 0;
-    return known && known->host && strcmp(known->host, host) != 0;
-}
-
-static void drop_state(struct hubd *hub, const char *id)
-{
-    struct instance_facts *facts = map_get(hub->facts.instances, id);
-    if (!facts)
-        return;
-    schema_clear(&instance_state_schema, &facts->state);
-    if (!state_instance(&hub->state, id))
-        map_remove(hub->facts.instances, id);
-}
-
-void on_instance_report(void *owner, struct link *link, const void *message, struct reply *reply)
-{
-    struct session *session = owner;
-    const struct msg_instance_report *m = message;
-    if (!session->drone || is_of_other_host(session->hub, session->drone->name, m->instance.id))
-        return;
-    facts_drone(&session->hub->facts, session->drone->name)->seen = loop_wall(session->hub->loop);
-    if (m->gone)
-        drop_state(session->hub, m->instance.id);
-    else
-        take_state(session->hub, session->drone->name, &m->instance);
-    hubd_reconcile_soon(session->hub);
-}
-
-void on_host_report(void *owner, struct link *link, const void *message, struct reply *reply)
-{
-    struct session *session = owner;
-    const struct msg_host_report *m = message;
-    if (!session->drone)
-        return;
-    struct drone_facts *facts = facts_drone(&session->hub->facts, session->drone->name);
-    facts->seen = loop_wall(session->hub->loop);
-    free(facts->host.os);
-    facts->host = *m;
-    facts->host.os = xstrdup(m->os);
-}
-
-static bool is_reported(const struct report *report, const char *id)
-{
-    for (size_t i = 0; i < report->n_instances; i++)
-        if (strcmp(report->instances[i].id, id) == 0)
-            return true;
-    return false;
-}
-
-/* All there is on the host: what is not mentioned is not there. */
-static void take_report(struct session *session, const struct report *report)
-{
-    struct hubd *hub = session->hub;
-    const char *host = session->drone->name;
-    char **missing = NULL;
-    map_for_each(it, hub->facts.instances)
-    {
-        const struct instance_facts *facts = it.value;
-        if (facts->state.id && facts->state.host && strcmp(facts->state.host, host) == 0 &&
-            !is_reported(report, it.key))
-            strv_push(&missing, it.key);
-    }
-    for (size_t i = 0; missing && missing[i]; i++)
-        drop_state(hub, missing[i]);
-    strv_free(missing);
-    for (size_t i = 0; i < report->n_instances; i++)
-        if (!is_of_other_host(hub, host, report->instances[i].id))
-            take_state(hub, host, &report->instances[i]);
-    facts_drone(&hub->facts, host)->reported = true;
-    hubd_reconcile_soon(hub);
-    sync_one(session->drone);
-}
-
-void on_document_begin(void *owner, struct link *link, const void *m, struct reply *reply)
-{
-    struct session *session = owner;
-    struct error err;
-    if (document_sink_begin(&session->sink, m, &err) < 0)
-        session_close(session, "%s", err.text);
-}
-
-void on_document_part(void *owner, struct link *link, const void *m, struct reply *reply)
-{
-    struct session *session = owner;
-    struct error err;
-    if (document_sink_part(&session->sink, m, &err) < 0)
-        session_close(session, "%s", err.text);
-}
-
-void on_document_end(void *owner, struct link *link, const void *m, struct reply *reply)
-{
-    struct session *session = owner;
-    struct error err;
-    struct report report;
-    int r = document_sink_end(&session->sink, m, &err);
-    if (r == 0 && (session->sink.kind != DOCUMENT_REPORT || !session->drone))
-        r = error_set(&err, -1, "the hub takes reports of drones only");
-    if (r == 0)
-        r = schema_read(&report_schema, session->sink.text.data, session->sink.text.len, &report, &err);
-    if (r < 0) {
-        reply_error(reply, ERROR_FIELDS, "%s", err.text);
-    } else {
-        take_report(session, &report);
-        schema_clear(&report_schema, &report);
-        reply_ok(reply, NULL);
-    }
-    document_sink_done(&session->sink);
+    map_for_each (it, hub->drones)
+        drone_sync(it.value);
 }

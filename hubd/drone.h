@@ -24,7 +24,9 @@ void drone_free(struct drone *drone);
 
 void drone_connected(struct session *session);
 void drone_disconnected(struct session *session, const char *reason);
-/* Sends what has changed, to all. */
+const char *drone_name(const struct drone *drone);
+/* Sends what has changed; to one, to all. */
+void drone_sync(struct drone *drone);
 void drones_sync(struct hubd *hub);
 /* The link to a host, NULL while it is away. */
 struct link *drone_link(struct hubd *hub, const char *name);
@@ -32,6 +34,7 @@ struct link *drone_link(struct hubd *hub, const char *name);
 /* Handlers; owner is the session. */
 void on_instance_report(void *owner, struct link *link, const void *m, struct reply *reply);
 void on_host_report(void *owner, struct link *link, const void *m, struct reply *reply);
+void on_goodbye(void *owner, struct link *link, const void *m, struct reply *reply);
 void on_document_begin(void *owner, struct link *link, const void *m, struct reply *reply);
 void on_document_part(void *owner, struct link *link, const void *m, struct reply *reply);
 void on_document_end(void *owner, struct link *link, const void *m, struct reply *reply);

@@ -2,7 +2,6 @@
 #include "hubd/enroll.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "common/link.h"
@@ -16,6 +15,7 @@
 #include "hubd/ca.h"
 #include "hubd/command.h"
 #include "hubd/enroll_limit.h"
+#include "hubd/enroll_token.h"
 #include "hubd/hubd.h"
 #include "hubd/session.h"
 
@@ -33,73 +33,9 @@ void enroll_free(struct enroll *enroll)
     free(enroll);
 }
 
-/* --- tokens as text -------------------------------------------------------------------------------------------- */
-
-const char *enroll_token_secret(const char *token, const char *spki, struct error *err)
-{
-    size_t prefix = strlen(TOKEN_PREFIX), pin = SHA256_HEX_SIZE - 1;
-    if (strncmp(token, TOKEN_PREFIX, prefix) != 0 || strlen(token) <= prefix + pin ||
-        token[prefix + pin] != '.' || strspn(token + prefix, "0123456789abcdef") != pin)
-        return token;
-    if (strncmp(token + prefix, spki, pin) != 0) {
-        error_set(err, -EACCES, "this token is of another hub (key %.4s %.4s …), this one has key %.4s %.4s …",
-            token + prefix, token + prefix + 4, spki, spki + 4);
-        return NULL;
-    }
-    return token + prefix + pin + 1;
-}
-
-static char *secret_hash(const char *secret)
-{
-    char hex[SHA256_HEX_SIZE];
-    return xstrdup(sha256_hex(secret, strlen(secret), hex));
-}
-
-/* All of them are compared, and each in constant time: nothing is learned from how long a refusal takes. */
-static const struct token *token_find(const struct state *state, const char *hash)
-{
-    const struct token *found = NULL;
-    state_for_each(it, state, STATE_TOKEN)
-    {
-        const struct token *token = it.value;
-        if (secret_equal(token->hash, hash))
-            found = token;
-    }
-    return found;
-}
-
-static int token_expired(const struct token *token, struct error *err)
-{
-    char stamp[CLOCK_STAMP_MAX];
-    return error_set(err, -EACCES,
-        "this token expired at %s; make a new one with: stagecoachctl token create --role=%s",
-        wall_format_utc((wall_t){ token->expires_us }, stamp), role_names[token->role]);
-}
-
-static int token_unknown(struct error *err)
-{
-    return error_set(err, -EACCES, "this token is not known here: it is mistyped, or it was revoked");
-}
-
-static bool name_fits(enum role role, const char *name)
-{
-    return role_is_person(role) ? name_is_person(name) : name_is_host(name);
-}
-
 static char *identity_key(enum role role, const char *name)
 {
     return xasprintf("%s/%s", role_names[role], name);
-}
-
-static void tell(struct txn *txn, const char *kind, const char *who, const char *host, const char *text)
-{
-    struct msg_event event = {
-        .kind = (char *)kind,
-        .who = (char *)who,
-        .host = (char *)host,
-        .text = (char *)text,
-    };
-    txn_event(txn, &event);
 }
 
 /* --- join --------------------------------------------------------------------------------------------------------- */
@@ -126,9 +62,10 @@ static int choose_name(
         return error_set(err, -EACCES, "this token is for the name \"%s\", not \"%s\"", token->name, wanted);
     if (!wanted && !token->name && !role_is_person(token->role))
         return error_set(err, -EINVAL, "a %s needs a name to join", role_names[token->role]);
-    if (wanted && !name_fits(token->role, wanted))
+    if (wanted && !token_name_fits(token->role, wanted))
         return error_set(err, -EINVAL,
-            "a name must be lower-case letters, digits, \"-\" and \".\", at most %d characters", NAME_HOST_MAX);
+            "a name must be lower-case letters, digits, \"-\" and \".\", at most %d characters",
+            NAME_HOST_MAX);
     if (wanted || token->name)
         *ret = xstrdup(wanted ? wanted : token->name);
     else
@@ -137,8 +74,8 @@ static int choose_name(
 }
 
 /* A name belongs to the key that joined with it. */
-static int check_name_free(
-    const struct state *state, const struct token *token, const char *name, const char *key_hash, struct error *err)
+static int check_name_free(const struct state *state, const struct token *token, const char *name,
+    const char *key_hash, struct error *err)
 {
     _cleanup_(free_ptr) char *key = identity_key(token->role, name);
     const struct identity *identity = state_get(state, STATE_IDENTITY, key);
@@ -153,8 +90,8 @@ static int check_name_free(
 }
 
 /* The certificate, and the rows that go with it. */
-static int issue(struct request *request, struct txn *txn, enum role role, const char *name, char *const *services,
-    const char *csr_pem, const char *key_hash, struct error *err)
+static int issue(struct request *request, struct txn *txn, enum role role, const char *name,
+    char *const *services, const char *csr_pem, const char *key_hash, struct error *err)
 {
     struct ca *ca = request->hub->ca;
     struct msg_identity *answer = request->answer;
@@ -192,7 +129,8 @@ static int issue(struct request *request, struct txn *txn, enum role role, const
 }
 
 /* The same key again: the answer was lost, or the machine asks once more. Its name, or NULL. */
-static const char *name_of_earlier_use(const struct state *state, const struct token *token, const char *key_hash)
+static const char *name_of_earlier_use(
+    const struct state *state, const struct token *token, const char *key_hash)
 {
     const char *used = pairs_get(token->used_by, key_hash);
     const struct identity *identity = used ? state_get(state, STATE_IDENTITY, used) : NULL;
@@ -210,16 +148,17 @@ static int decide_join(struct request *request, struct txn *txn, struct error *e
     const struct token *token = token_find(state, join->hash);
     if (!token) {
         enroll_limit_failed(&request->hub->enroll->limit, join->address, loop_now(request->hub->loop));
-        return token_unknown(err);
+        return token_refuse_unknown(err);
     }
     const char *wanted = m->name && *m->name ? m->name : NULL;
     const char *before = name_of_earlier_use(state, token, join->key_hash);
     if (before && (!wanted || strcmp(wanted, before) == 0))
         return issue(request, txn, token->role, before, token->services, m->csr_pem, join->key_hash, err);
     if (token->expires_us <= now_us)
-        return token_expired(token, err);
+        return token_refuse_expired(token, err);
     if (token->uses_left <= 0)
-        return error_set(err, -EACCES, "this token is used up; make a new one with: stagecoachctl token create --role=%s",
+        return error_set(err, -EACCES,
+            "this token is used up; make a new one with: stagecoachctl token create --role=%s",
             role_names[token->role]);
     _cleanup_(free_ptr) char *name = NULL;
     int r = choose_name(token, wanted, join->key_hash, &name, err);
@@ -233,8 +172,9 @@ static int decide_join(struct request *request, struct txn *txn, struct error *e
     edited->uses_left--;
     _cleanup_(free_ptr) char *key = identity_key(token->role, name);
     pairs_set(&edited->used_by, join->key_hash, key);
-    _cleanup_(free_ptr) char *text = xasprintf("%s joined as %s with token %s", name, role_names[token->role], token->id);
-    tell(txn, "join", name, role_is_person(token->role) ? NULL : name, text);
+    _cleanup_(free_ptr) char *text =
+        xasprintf("%s joined as %s with token %s", name, role_names[token->role], token->id);
+    enroll_tell(txn, "join", name, role_is_person(token->role) ? NULL : name, text);
     return 0;
 }
 
@@ -257,7 +197,7 @@ void on_join(void *owner, struct link *link, const void *m, struct reply *reply)
         join_free(join);
         return;
     }
-    join->hash = secret_hash(secret);
+    join->hash = token_hash(secret);
     join->address = xstrdup(address);
     struct request *request = hubd_request(hub, link, reply, MSG_JOIN, join_m->request_id, m, decide_join);
     if (!request) {
@@ -283,7 +223,8 @@ static int decide_renew(struct request *request, struct txn *txn, struct error *
         return error_set(err, -EACCES, "%s \"%s\" was revoked", role_names[request->role], request->who);
     if (!identity || !secret_equal(identity->key_hash, key_hash))
         return error_set(err, -EACCES,
-            "a certificate is renewed for the key that it has; to change the key of \"%s\", join again", request->who);
+            "a certificate is renewed for the key that it has; to change the key of \"%s\", join again",
+            request->who);
     return issue(request, txn, request->role, request->who, identity->services, m->csr_pem, key_hash, err);
 }
 
@@ -329,8 +270,8 @@ static char *guest_name(const struct token *token)
     return token->name ? xstrdup(token->name) : xasprintf("token-%s", token->id);
 }
 
-int enroll_authenticate(struct hubd *hub, const char *secret, const char *address, struct enroll_guest *ret,
-    struct error *err)
+int enroll_authenticate(
+    struct hubd *hub, const char *secret, const char *address, struct enroll_guest *ret, struct error *err)
 {
     mono_t now = loop_now(hub->loop);
     if (!enroll_limit_allows(&hub->enroll->limit, address, now))
@@ -339,14 +280,14 @@ int enroll_authenticate(struct hubd *hub, const char *secret, const char *addres
     secret = enroll_token_secret(secret, ca_spki(hub->ca), err);
     if (!secret)
         return -EACCES;
-    _cleanup_(free_ptr) char *hash = secret_hash(secret);
+    _cleanup_(free_ptr) char *hash = token_hash(secret);
     const struct token *token = token_find(&hub->state, hash);
     if (!token) {
         enroll_limit_failed(&hub->enroll->limit, address, now);
-        return token_unknown(err);
+        return token_refuse_unknown(err);
     }
     if (token->expires_us <= loop_wall(hub->loop).us)
-        return token_expired(token, err);
+        return token_refuse_expired(token, err);
     if (token->uses_left <= 0)
         return error_set(err, -EACCES, "this token is used up");
     *ret = (struct enroll_guest){
@@ -364,151 +305,6 @@ void enroll_guest_done(struct enroll_guest *guest)
     *guest = (struct enroll_guest){ 0 };
 }
 
-/* --- tokens: create, list, revoke ---------------------------------------------------------------------------------------- */
-
-static int check_new_token(const struct msg_token_create *m, struct error *err)
-{
-    if (m->role != ROLE_DRONE && m->role != ROLE_ROUTER && !role_is_person((enum role)m->role))
-        return error_set(err, -EINVAL, "a token is for admin, deployer, viewer, drone or router");
-    if (m->name && !name_fits((enum role)m->role, m->name))
-        return error_set(err, -EINVAL, "\"%.80s\" is no name for a %s", m->name, role_names[m->role]);
-    if (m->services && *m->services && m->role != ROLE_DEPLOYER)
-        return error_set(err, -EINVAL, "only deployers are limited to services");
-    char *service;
-    strv_for_each(service, m->services) if (!name_is_service(service)) return error_set(
-        err, -EINVAL, "\"%.80s\" is no service name", service);
-    if (strv_len(m->services) > TOKEN_SERVICES_MAX)
-        return error_set(err, -EINVAL, "a token can name at most %d services", TOKEN_SERVICES_MAX);
-    if (m->uses < 0 || m->uses > TOKEN_USES_MAX)
-        return error_set(err, -EINVAL, "a token is good for 1 to %d uses", TOKEN_USES_MAX);
-    if (m->valid_ms < 0 || m->valid_ms > TOKEN_VALID_MAX_MS)
-        return error_set(err, -EINVAL, "a token is good for at most %" PRId64 " days", TOKEN_VALID_MAX_MS / 86400000);
-    size_t len = m->password ? strlen(m->password) : TOKEN_PASSWORD_MIN;
-    if (len < TOKEN_PASSWORD_MIN || len > TOKEN_PASSWORD_MAX)
-        return error_set(err, -EINVAL, "a password must have %d to %d characters", TOKEN_PASSWORD_MIN,
-            TOKEN_PASSWORD_MAX);
-    return 0;
-}
-
-/* Tokens whose end nobody has to be told of any more. */
-static void drop_old_tokens(struct txn *txn, int64_t now_us)
-{
-    const struct state *state = txn_state(txn);
-    state_for_each(it, state, STATE_TOKEN)
-    {
-        const struct token *token = it.value;
-        if (token->expires_us + TOKEN_KEPT_MS * CLOCK_US_PER_MS < now_us)
-            txn_delete(txn, STATE_TOKEN, it.key);
-    }
-}
-
-static void fill_token(struct msg_token *row, const struct token *token)
-{
-    row->id = xstrdup(token->id);
-    row->role = token->role;
-    row->name = xstrdup(token->name);
-    row->services = strv_copy(token->services);
-    row->uses_left = token->uses_left;
-    row->expires_us = token->expires_us;
-    row->created_by = xstrdup(token->created_by);
-}
-
-static void secret_free(void *arg)
-{
-    secret_erase(arg);
-    free(arg);
-}
-
-static int decide_token_create(struct request *request, struct txn *txn, struct error *err)
-{
-    const struct msg_token_create *m = request->m;
-    struct msg_token *answer = request->answer;
-    const char *secret = request->arg;
-    const struct state *state = txn_state(txn);
-    int64_t now_us = loop_wall(request->hub->loop).us;
-    int r = check_new_token(m, err);
-    if (r < 0)
-        return r;
-    if (map_size(state->rows[STATE_TOKEN]) >= TOKENS_MAX)
-        return error_set(err, -EBUSY, "there are %d tokens already; revoke some first", TOKENS_MAX);
-    _cleanup_(free_ptr) char *hash = secret_hash(secret);
-    if (token_find(state, hash))
-        return error_set(err, -EEXIST, "there is a token with this password already");
-    drop_old_tokens(txn, now_us);
-    _cleanup_(free_ptr) char *id = random_hex(4);
-    while (txn_get(txn, STATE_TOKEN, id)) {
-        free(id);
-        id = random_hex(4);
-    }
-    struct token *token = txn_edit(txn, STATE_TOKEN, id);
-    token->id = xstrdup(id);
-    token->hash = steal_ptr(hash);
-    token->role = m->role;
-    token->name = xstrdup(m->name);
-    token->services = strv_copy(m->services);
-    token->uses_left = m->uses ? m->uses : 1;
-    token->created_us = now_us;
-    token->expires_us = now_us + (m->valid_ms ? m->valid_ms : TOKEN_VALID_DEFAULT_MS) * CLOCK_US_PER_MS;
-    token->created_by = xstrdup(request->who);
-    fill_token(answer, token);
-    answer->token = xasprintf(TOKEN_PREFIX "%s.%s", ca_spki(request->hub->ca), secret);
-    _cleanup_(free_ptr) char *text = xasprintf("token %s for a %s, %" PRId64 " %s", id, role_names[m->role],
-        token->uses_left, token->uses_left == 1 ? "use" : "uses");
-    tell(txn, "token", request->who, NULL, text);
-    return 0;
-}
-
-void on_token_create(void *owner, struct link *link, const void *m, struct reply *reply)
-{
-    struct session *session = owner;
-    const struct msg_token_create *create = m;
-    char *secret = create->password ? xstrdup(create->password) : random_base64url(TOKEN_SECRET_BYTES);
-    /* No request id: the answer holds the secret, which is not kept. A repeated call makes another token. */
-    struct request *request =
-        hubd_request(session->hub, link, reply, MSG_TOKEN_CREATE, NULL, m, decide_token_create);
-    if (!request) {
-        secret_free(secret);
-        return;
-    }
-    request->arg = secret;
-    request->free_arg = secret_free;
-}
-
-void on_token_list(void *owner, struct link *link, const void *m, struct reply *reply)
-{
-    struct session *session = owner;
-    const struct state *state = &session->hub->state;
-    int64_t now_us = loop_wall(session->hub->loop).us;
-    struct msg_tokens answer = { 0 };
-    answer.tokens = xcalloc(map_size(state->rows[STATE_TOKEN]) + 1, sizeof(*answer.tokens));
-    state_for_each(it, state, STATE_TOKEN)
-    {
-        const struct token *token = it.value;
-        if (token->expires_us > now_us && token->uses_left > 0)
-            fill_token(&answer.tokens[answer.n_tokens++], token);
-    }
-    reply_ok(reply, &answer);
-    schema_clear(msg_by_type(MSG_TOKEN_LIST)->answer, &answer);
-}
-
-static int decide_token_revoke(struct request *request, struct txn *txn, struct error *err)
-{
-    const struct msg_token_revoke *m = request->m;
-    if (!txn_get(txn, STATE_TOKEN, m->id))
-        return error_set(err, -ENOENT, "there is no token \"%.40s\"", m->id);
-    txn_delete(txn, STATE_TOKEN, m->id);
-    _cleanup_(free_ptr) char *text = xasprintf("token %s revoked", m->id);
-    tell(txn, "token", request->who, NULL, text);
-    return 0;
-}
-
-void on_token_revoke(void *owner, struct link *link, const void *m, struct reply *reply)
-{
-    struct session *session = owner;
-    const struct msg_token_revoke *revoke = m;
-    hubd_request(session->hub, link, reply, MSG_TOKEN_REVOKE, revoke->request_id, m, decide_token_revoke);
-}
-
 /* --- identities -------------------------------------------------------------------------------------------------------------- */
 
 static int decide_identity_revoke(struct request *request, struct txn *txn, struct error *err)
@@ -516,7 +312,8 @@ static int decide_identity_revoke(struct request *request, struct txn *txn, stru
     const struct msg_identity_revoke *m = request->m;
     _cleanup_(free_ptr) char *key = m->name ? identity_key((enum role)m->role, m->name) : xstrdup("");
     if (!txn_get(txn, STATE_IDENTITY, key))
-        return error_set(err, -ENOENT, "no %s \"%.80s\" has joined", role_names[m->role], m->name ? m->name : "");
+        return error_set(
+            err, -ENOENT, "no %s \"%.80s\" has joined", role_names[m->role], m->name ? m->name : "");
     struct identity *identity = txn_edit(txn, STATE_IDENTITY, key);
     if (identity->revoked)
         return 0;
@@ -524,7 +321,7 @@ static int decide_identity_revoke(struct request *request, struct txn *txn, stru
     if (identity->serial)
         strv_push(&identity->revoked_serials, identity->serial);
     _cleanup_(free_ptr) char *text = xasprintf("%s \"%s\" was revoked", role_names[m->role], m->name);
-    tell(txn, "join", request->who, role_is_person((enum role)m->role) ? NULL : m->name, text);
+    enroll_tell(txn, "join", request->who, role_is_person((enum role)m->role) ? NULL : m->name, text);
     return 0;
 }
 

@@ -11,18 +11,18 @@
 #include "common/messages.h"
 #include "hubd/state.h"
 
-#define TOKEN_PREFIX "sc1."
-#define TOKEN_SECRET_BYTES 32
-#define TOKEN_USES_MAX 10000
+#define TOKEN_PREFIX           "sc1."
+#define TOKEN_SECRET_BYTES     32
+#define TOKEN_USES_MAX         10000
 #define TOKEN_VALID_DEFAULT_MS INT64_C(3600000)
-#define TOKEN_VALID_MAX_MS (INT64_C(366) * 86400000)
-#define TOKEN_PASSWORD_MIN 8
-#define TOKEN_PASSWORD_MAX 200
-#define TOKENS_MAX 10000
-#define TOKEN_KEPT_MS (INT64_C(7) * 86400000) /* an expired token is remembered, to say that it expired */
-#define TOKEN_SERVICES_MAX 1000
-#define ENROLL_FAILURES_MAX 20 /* wrong tokens from one address within ENROLL_WINDOW_MS */
-#define ENROLL_WINDOW_MS 60000
+#define TOKEN_VALID_MAX_MS     (INT64_C(366) * 86400000)
+#define TOKEN_PASSWORD_MIN     8
+#define TOKEN_PASSWORD_MAX     200
+#define TOKENS_MAX             10000
+#define TOKEN_KEPT_MS          (INT64_C(7) * 86400000) /* an expired token is remembered, to say that it expired */
+#define TOKEN_SERVICES_MAX     1000
+#define ENROLL_FAILURES_MAX    20 /* wrong tokens from one address within ENROLL_WINDOW_MS */
+#define ENROLL_WINDOW_MS       60000
 
 struct enroll;
 struct hubd;
@@ -43,8 +43,8 @@ struct enroll_guest {
     char *name;      /* of the token, or "token-" and its id */
     char **services; /* deployers; empty: all */
 };
-_must_check_ int enroll_authenticate(struct hubd *hub, const char *secret, const char *address,
-    struct enroll_guest *ret, struct error *err);
+_must_check_ int enroll_authenticate(
+    struct hubd *hub, const char *secret, const char *address, struct enroll_guest *ret, struct error *err);
 void enroll_guest_done(struct enroll_guest *guest);
 
 /* Handlers; owner is the session. */

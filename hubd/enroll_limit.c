@@ -27,7 +27,7 @@ bool enroll_limit_allows(const struct enroll_limit *limit, const char *address, 
 {
     int i = find(limit, address);
     return i < 0 || limit->rows[i].failures < ENROLL_FAILURES_MAX ||
-           mono_diff_ms(now, limit->rows[i].since) >= ENROLL_WINDOW_MS;
+        mono_diff_ms(now, limit->rows[i].since) >= ENROLL_WINDOW_MS;
 }
 
 void enroll_limit_failed(struct enroll_limit *limit, const char *address, mono_t now)

@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 
-#define ENROLL_LIMIT_ADDRESSES 256
+#define ENROLL_LIMIT_ADDRESSES   256
 #define ENROLL_LIMIT_ADDRESS_MAX 64
 
 struct enroll_limit {

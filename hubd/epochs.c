@@ -35,7 +35,7 @@ struct plan {
 struct epochs {
     struct hubd *hub;
     enum epoch_phase phase;
-    int64_t epoch;      /* under way, or the last one tried */
+    int64_t epoch; /* under way, or the last one tried */
     struct plan plan;
     struct strbuf text; /* its table */
     struct timer deadline;
@@ -150,13 +150,13 @@ static int decide_epoch(struct hubd *hub, struct txn *txn, void *arg, struct err
 {
     struct epochs *epochs = arg;
     char *id;
-    strv_for_each(id, epochs->plan.deploys)
-    {
+    strv_for_each (id, epochs->plan.deploys) {
         const struct deploy *deploy = txn_get(txn, STATE_DEPLOY, id);
         if (!deploy || deploy->stage != STAGE_PREPARING || !deploy_is_ready(txn, &hub->facts, deploy))
             return error_set(err, -ESTALE, "deploy %s is not ready any more", id);
     }
-    strv_for_each(id, epochs->plan.deploys) promote(hub, txn, id, epochs->epoch);
+    strv_for_each (id, epochs->plan.deploys)
+        promote(hub, txn, id, epochs->epoch);
     for (size_t i = 0; i < epochs->plan.n_endpoints; i++)
         apply_endpoint(txn, &epochs->plan.endpoints[i], epochs->epoch);
     struct meta *meta = txn_edit(txn, STATE_META, "hub");
@@ -166,7 +166,8 @@ static int decide_epoch(struct hubd *hub, struct txn *txn, void *arg, struct err
 
 static void abort_on_routers(struct epochs *epochs)
 {
-    map_for_each(it, epochs->hub->routers) router_abort(it.value, epochs->epoch);
+    map_for_each (it, epochs->hub->routers)
+        router_abort(it.value, epochs->epoch);
 }
 
 static void on_decided(struct hubd *hub, int result, const struct error *err, void *arg)
@@ -204,14 +205,15 @@ static int decide_abort(struct hubd *hub, struct txn *txn, void *arg, struct err
     const struct abort *abort = arg;
     struct deploy_times times = times_of(hub);
     char *id;
-    strv_for_each(id, abort->deploys)
-    {
+    strv_for_each (id, abort->deploys) {
         const struct deploy *row = txn_get(txn, STATE_DEPLOY, id);
         if (!row || row->stage != STAGE_PREPARING)
             continue;
         struct deploy *deploy = txn_edit(txn, STATE_DEPLOY, id);
         struct msg_deploy_event event = {
-            .phase = DEPLOY_SWITCH, .status = STEP_FAILED, .text = abort->why,
+            .phase = DEPLOY_SWITCH,
+            .status = STEP_FAILED,
+            .text = abort->why,
         };
         txn_deploy_event(txn, deploy, &event);
         _cleanup_(free_ptr) char *serving = deploy_serving(txn, deploy->service);
@@ -246,12 +248,12 @@ static void on_deadline(void *arg)
     struct epochs *epochs = arg;
     if (epochs->phase != EPOCH_PREPARING)
         return;
-    map_for_each(it, epochs->hub->routers)
-    {
+    map_for_each (it, epochs->hub->routers) {
         struct router *router = it.value;
         if (router_is_usable(router) && !router_has_prepared(router, epochs->epoch)) {
-            abort_epoch(epochs, xasprintf("router %s did not answer within %d s", router_name(router),
-                                    EPOCH_PREPARE_MS / 1000));
+            abort_epoch(epochs,
+                xasprintf(
+                    "router %s did not answer within %d s", router_name(router), EPOCH_PREPARE_MS / 1000));
             return;
         }
     }
@@ -263,8 +265,7 @@ void epochs_router_changed(struct hubd *hub)
     if (epochs->phase != EPOCH_PREPARING)
         return;
     bool all = true;
-    map_for_each(it, hub->routers)
-    {
+    map_for_each (it, hub->routers) {
         struct router *router = it.value;
         const char *refusal = router_refusal(router, epochs->epoch);
         if (refusal) {
@@ -306,8 +307,8 @@ int64_t epochs_wanted(const struct hubd *hub)
 {
     const struct epochs *epochs = hub->epochs;
     return epochs->phase == EPOCH_PREPARING || (epochs->phase == EPOCH_DECIDING && epochs->plan.deploys)
-               ? epochs->epoch
-               : state_meta(&hub->state)->epoch;
+        ? epochs->epoch
+        : state_meta(&hub->state)->epoch;
 }
 
 void epochs_table(const struct hubd *hub, int64_t epoch, struct strbuf *ret)

@@ -11,7 +11,7 @@
 #include "common/strbuf.h"
 
 #define EPOCH_PREPARE_MS 2000 /* a connected router silent for so long at prepare aborts the epoch */
-#define EPOCH_RETRY_MS 1000   /* after the store refused */
+#define EPOCH_RETRY_MS   1000 /* after the store refused */
 
 struct epochs;
 struct hubd;

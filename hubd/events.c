@@ -29,7 +29,6 @@ struct subscription {
     bool output;
 };
 
-
 static bool take_seq(const char *key, const char *value, size_t len, int64_t revision, void *arg)
 {
     *(int64_t *)arg = (int64_t)strtoull(key + strlen("event/"), NULL, 16);
@@ -63,15 +62,15 @@ static bool event_matches(const struct msg_event *event, const char *target)
     if (!target)
         return true;
     return (event->service && strcmp(event->service, target) == 0) ||
-           (event->app && strcmp(event->app, target) == 0) ||
-           (event->host && strcmp(event->host, target) == 0);
+        (event->app && strcmp(event->app, target) == 0) || (event->host && strcmp(event->host, target) == 0);
 }
 
 /* False when the subscription is gone: its peer takes too long to read. */
 static bool send(struct session *session, struct subscription *sub, enum msg_type type, const void *m)
 {
     if (link_is_congested(session->link)) {
-        reply_error(sub->reply, ERROR_BUSY, "you read too slowly: events were dropped, ask again from the last one");
+        reply_error(
+            sub->reply, ERROR_BUSY, "you read too slowly: events were dropped, ask again from the last one");
         subscription_free(sub);
         return false;
     }
@@ -89,8 +88,12 @@ static void end_watch(struct hubd *hub, struct subscription *sub, const struct d
 
 static void log_event(const struct msg_event *event)
 {
-    log_info((&(struct log_about){ .host = event->host, .app = event->app, .service = event->service,
-                 .version = event->version, .instance = event->instance, .deploy = event->deploy }),
+    log_info((&(struct log_about){ .host = event->host,
+                 .app = event->app,
+                 .service = event->service,
+                 .version = event->version,
+                 .instance = event->instance,
+                 .deploy = event->deploy }),
         "%s%s%s", event->who && strcmp(event->who, "hub") != 0 ? event->who : "",
         event->who && strcmp(event->who, "hub") != 0 ? ": " : "", event->text ? event->text : event->kind);
 }
@@ -99,8 +102,7 @@ static void publish_to(struct session *session, const struct txn *txn)
 {
     struct hubd *hub = session->hub;
     struct subscription *sub, *tmp;
-    list_for_each_safe(sub, tmp, &session->subscriptions, of_session)
-    {
+    list_for_each_safe (sub, tmp, &session->subscriptions, of_session) {
         bool alive = true;
         for (size_t i = 0; alive && !sub->deploy && i < txn_n_events(txn); i++) {
             const struct msg_event *event = txn_get_event(txn, i);
@@ -123,14 +125,16 @@ void events_publish(struct hubd *hub, const struct txn *txn)
     for (size_t i = 0; i < txn_n_events(txn); i++)
         log_event(txn_get_event(txn, i));
     struct session *session;
-    list_for_each(session, &hub->sessions, of_hub) publish_to(session, txn);
+    list_for_each (session, &hub->sessions, of_hub)
+        publish_to(session, txn);
 }
 
 static struct subscription *subscribe(struct session *session, struct reply *reply)
 {
     size_t n = 0;
     struct subscription *other;
-    list_for_each(other, &session->subscriptions, of_session) n++;
+    list_for_each (other, &session->subscriptions, of_session)
+        n++;
     if (n >= SUBSCRIPTIONS_MAX) {
         reply_error(reply, ERROR_BUSY, "this connection watches %d things already", SUBSCRIPTIONS_MAX);
         return NULL;
@@ -216,8 +220,8 @@ bool events_is_output_wanted(const struct hubd *hub, const char *deploy)
 {
     const struct session *session;
     const struct subscription *sub;
-    list_for_each(session, &hub->sessions, of_hub)
-        list_for_each(sub, &session->subscriptions, of_session)
+    list_for_each (session, &hub->sessions, of_hub)
+        list_for_each (sub, &session->subscriptions, of_session)
             if (sub->output && sub->deploy && strcmp(sub->deploy, deploy) == 0)
                 return true;
     return false;
@@ -236,11 +240,9 @@ void events_deploy_output(
         .lines = lines,
     };
     struct session *session;
-    list_for_each(session, &hub->sessions, of_hub)
-    {
+    list_for_each (session, &hub->sessions, of_hub) {
         struct subscription *sub, *tmp;
-        list_for_each_safe(sub, tmp, &session->subscriptions, of_session)
-        {
+        list_for_each_safe (sub, tmp, &session->subscriptions, of_session) {
             /* Output may be lost to a slow reader; steps may not. */
             if (sub->output && sub->deploy && strcmp(sub->deploy, deploy) == 0 &&
                 !link_is_congested(session->link))
@@ -252,8 +254,7 @@ void events_deploy_output(
 void events_drop_session(struct session *session)
 {
     struct subscription *sub, *tmp;
-    list_for_each_safe(sub, tmp, &session->subscriptions, of_session)
-    {
+    list_for_each_safe (sub, tmp, &session->subscriptions, of_session) {
         reply_error(sub->reply, ERROR_UNAVAILABLE, "the connection is closing");
         subscription_free(sub);
     }

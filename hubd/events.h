@@ -13,7 +13,7 @@
 #include "common/messages.h"
 
 #define HISTORY_LIMIT_DEFAULT 50
-#define SUBSCRIPTIONS_MAX 64 /* of one link */
+#define SUBSCRIPTIONS_MAX     64 /* of one link */
 
 struct hubd;
 struct reply;
@@ -31,7 +31,8 @@ void events_publish(struct hubd *hub, const struct txn *txn);
 void events_monitor(struct session *session, const struct msg_monitor *m, struct reply *reply);
 void events_watch_deploy(struct session *session, const struct msg_deploy_watch *m, struct reply *reply);
 /* Build output of an instance, for those who watch its deploy and asked for it. Not stored. */
-void events_deploy_output(struct hubd *hub, const char *deploy, const char *host, const char *instance, char **lines);
+void events_deploy_output(
+    struct hubd *hub, const char *deploy, const char *host, const char *instance, char **lines);
 bool events_is_output_wanted(const struct hubd *hub, const char *deploy);
 
 void events_history(struct hubd *hub, const struct msg_history_query *m, struct reply *reply);

@@ -65,6 +65,7 @@ struct instance_facts *facts_instance(struct facts *facts, const char *id)
     struct instance_facts *instance = map_get(facts->instances, id);
     if (!instance) {
         instance = xcalloc(1, sizeof(*instance));
+        instance->before = INSTANCE_PHASE_MAX_;
         map_set(facts->instances, id, instance);
     }
     return instance;
@@ -82,17 +83,22 @@ struct router_facts *facts_router(struct facts *facts, const char *name)
     return router;
 }
 
-const struct instance_state *facts_state(const struct facts *facts, const char *id)
+const struct instance_facts *facts_get_instance(const struct facts *facts, const char *id)
 {
     const struct instance_facts *instance = id ? map_get(facts->instances, id) : NULL;
-    return instance && instance->state.id ? &instance->state : NULL;
+    return instance && instance->state.id ? instance : NULL;
+}
+
+const struct instance_state *facts_state(const struct facts *facts, const char *id)
+{
+    const struct instance_facts *instance = facts_get_instance(facts, id);
+    return instance ? &instance->state : NULL;
 }
 
 int64_t facts_in_flight(const struct facts *facts, const char *id)
 {
     int64_t sum = 0;
-    map_for_each(it, facts->routers)
-    {
+    map_for_each (it, facts->routers) {
         const struct router_facts *router = it.value;
         const struct endpoint_traffic *traffic = map_get(router->traffic, id);
         if (router->online && traffic)
@@ -104,8 +110,7 @@ int64_t facts_in_flight(const struct facts *facts, const char *id)
 struct traffic_sum facts_traffic(const struct facts *facts, const char *id)
 {
     struct traffic_sum sum = { 0 };
-    map_for_each(it, facts->routers)
-    {
+    map_for_each (it, facts->routers) {
         const struct router_facts *router = it.value;
         const struct endpoint_traffic *traffic = map_get(router->traffic, id);
         if (!traffic)

@@ -15,18 +15,20 @@
 struct drone_facts {
     char *name;
     bool online;
-    bool reported;       /* its whole report has come since it connected */
-    bool refused;        /* it has newer orders than this hub knows of */
-    mono_t since;        /* of being online, or of being away */
+    bool reported; /* its whole report has come since it connected */
+    bool leaving;  /* it said goodbye: its machine goes down */
+    bool refused;  /* it has newer orders than this hub knows of */
+    mono_t since;  /* of being online, or of being away */
     wall_t seen;
-    int64_t counter;     /* revision of the orders it holds */
+    int64_t counter; /* revision of the orders it holds */
     struct msg_host_report host;
-    char *note;          /* for people: why it gets no orders */
+    char *note; /* for people: why it gets no orders */
 };
 
 /* An instance as its drone reported it last. */
 struct instance_facts {
     struct instance_state state;
+    int before;           /* the phase before state.phase; INSTANCE_PHASE_MAX_: not seen */
     uint64_t known_order; /* hash of the order that the drone has confirmed; 0: none */
 };
 
@@ -54,6 +56,7 @@ struct drone_facts *facts_drone(struct facts *facts, const char *name);
 struct instance_facts *facts_instance(struct facts *facts, const char *id);
 struct router_facts *facts_router(struct facts *facts, const char *name);
 /* NULL when absent. */
+const struct instance_facts *facts_get_instance(const struct facts *facts, const char *id);
 const struct instance_state *facts_state(const struct facts *facts, const char *id);
 
 /* Requests in flight at an instance over all routers that are connected. */

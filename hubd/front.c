@@ -20,7 +20,7 @@
 #include "hubd/hubd.h"
 #include "hubd/session.h"
 
-#define HTTP_ALPN "http/1.1"
+#define HTTP_ALPN  "http/1.1"
 #define LOCAL_MODE 0660
 
 struct front {
@@ -33,8 +33,7 @@ struct front {
     struct list arrivals; /* struct arrival: handshakes under way */
     struct list guests;   /* struct guest: HTTP connections */
     size_t n_arrivals, n_guests;
-    struct timer sweep;
-    bool full; /* said once, until there is room again */
+    mono_t said; /* when a flood was told of last */
 };
 
 /* A connection whose peer is not known yet. */
@@ -125,20 +124,34 @@ static size_t n_strangers(const struct front *front)
 {
     size_t n = front->n_arrivals;
     struct session *session;
-    list_for_each(session, &front->hub->sessions, of_hub)
+    list_for_each (session, &front->hub->sessions, of_hub)
         if (link_peer(session->link)->role == ROLE_NONE)
             n++;
     return n;
 }
 
+/* Whoever stands in the door longest makes room: a flood then costs the honest only another try. */
+static bool make_room(struct front *front)
+{
+    struct arrival *oldest = list_first(&front->arrivals, struct arrival, of_front);
+    mono_t now = loop_now(front->hub->loop);
+    if (mono_diff_ms(now, front->said) > FRONT_SAID_MS) {
+        log_warning(NULL, "more than %d connections of strangers at once; the oldest are dropped",
+            FRONT_STRANGERS_MAX);
+        front->said = now;
+    }
+    if (!oldest)
+        return false;
+    stream_free(oldest->stream);
+    arrival_end(oldest);
+    return true;
+}
+
 static void on_accept(void *arg, struct stream *stream)
 {
     struct front *front = arg;
-    if (n_strangers(front) >= FRONT_STRANGERS_MAX || front->n_guests >= FRONT_CONNECTIONS_MAX) {
-        if (!front->full)
-            log_warning(NULL, "too many connections of strangers; the newest one, from %s, is refused",
-                stream_peer(stream));
-        front->full = true;
+    if ((n_strangers(front) >= FRONT_STRANGERS_MAX && !make_room(front)) ||
+        front->n_guests >= FRONT_CONNECTIONS_MAX) {
         stream_free(stream);
         return;
     }
@@ -169,19 +182,6 @@ static void on_accept_local(void *arg, struct stream *stream)
         name = xasprintf("uid-%u", (unsigned)uid);
     struct peer peer = { .role = ROLE_ADMIN, .name = name, .address = (char *)"local" };
     session_new(front->hub, stream, &peer);
-}
-
-/* Strangers may join, and then they have a certificate: who takes longer is closed. */
-static void on_sweep(void *arg)
-{
-    struct front *front = arg;
-    mono_t now = loop_now(front->hub->loop);
-    struct session *session, *tmp;
-    list_for_each_safe(session, tmp, &front->hub->sessions, of_hub)
-        if (link_peer(session->link)->role == ROLE_NONE && mono_diff_ms(now, session->since) > FRONT_STRANGER_MS)
-            session_close(session, "without a certificate a connection may last %d s", FRONT_STRANGER_MS / 1000);
-    front->full = front->full && n_strangers(front) >= FRONT_STRANGERS_MAX / 2;
-    timer_set(&front->sweep, FRONT_SWEEP_MS);
 }
 
 /* --- listening ------------------------------------------------------------------------------------------------------ */
@@ -218,7 +218,8 @@ static void add_listener(struct front *front, int fd)
     struct stream_options options = { .tls = front->tls };
     if (front->n_listeners == 0)
         front->port = wire_local_port(fd);
-    front->listeners = xgrow(front->listeners, front->n_listeners, &front->listeners_cap, sizeof(*front->listeners));
+    front->listeners =
+        xgrow(front->listeners, front->n_listeners, &front->listeners_cap, sizeof(*front->listeners));
     front->listeners[front->n_listeners++] =
         stream_listener_new(front->hub->loop, fd, &options, on_accept, front);
 }
@@ -266,7 +267,7 @@ int front_new(struct hubd *hub, struct front **ret, struct error *err)
     front->hub = hub;
     list_init(&front->arrivals);
     list_init(&front->guests);
-    timer_init(&front->sweep, hub->loop, on_sweep, front);
+    front->said.us = loop_now(hub->loop).us - FRONT_SAID_MS * CLOCK_US_PER_MS - 1;
     int r = make_tls(front, err);
     if (r == 0)
         r = listen_port(front, err);
@@ -277,7 +278,6 @@ int front_new(struct hubd *hub, struct front **ret, struct error *err)
         return r;
     }
     ca_on_server_renewed(hub->ca, on_renewed, front);
-    timer_set(&front->sweep, FRONT_SWEEP_MS);
     *ret = front;
     return 0;
 }
@@ -299,7 +299,6 @@ void front_free(struct front *front)
     }
     while (!list_empty(&front->guests))
         http_conn_free(list_first(&front->guests, struct guest, of_front)->conn);
-    timer_done(&front->sweep);
     tls_context_free(front->tls);
     free(front);
 }

@@ -22,7 +22,7 @@
 #include "hubd/repo.h"
 
 #define SECRET_BYTES 24
-#define NO_COMMIT "0000000000000000000000000000000000000000"
+#define NO_COMMIT    "0000000000000000000000000000000000000000"
 
 /* A push whose hooks may call. */
 struct open_push {
@@ -118,7 +118,8 @@ static void on_push_done(void *arg, int result, const char *reason, char *const 
         refuse(call, reason);
         return;
     }
-    strv_for_each(line, (char **)lines) say(call, "say", line);
+    strv_for_each (line, (char **)lines)
+        say(call, "say", line);
     stream_write(call->stream, "ok\n", 3);
     stream_close(call->stream);
 }
@@ -167,7 +168,8 @@ static int check_quarantine(struct hook_call *call, const char *app, const char 
     if (!path)
         return 0;
     for (size_t i = 0; real && strncmp(path, real, len) == 0 && i < ARRAY_SIZE(inside); i++)
-        if (strncmp(path + len, inside[i], strlen(inside[i])) == 0 && !strchr(path + len + strlen(inside[i]), '/'))
+        if (strncmp(path + len, inside[i], strlen(inside[i])) == 0 &&
+            !strchr(path + len + strlen(inside[i]), '/'))
             return 0;
     return error_set(err, -EACCES, "the pushed objects are not where they should be");
 }
@@ -198,7 +200,8 @@ static void on_input(struct hook_call *call)
     static const char end[] = "\nend\n";
     size_t len;
     const char *data = stream_data(call->stream, &len);
-    if (call->push || len < sizeof(end) - 1 || memcmp(data + len - (sizeof(end) - 1), end, sizeof(end) - 1) != 0)
+    if (call->push || len < sizeof(end) - 1 ||
+        memcmp(data + len - (sizeof(end) - 1), end, sizeof(end) - 1) != 0)
         return;
     _cleanup_(free_ptr) char *text = xstrndup(data, len);
     stream_consume(call->stream, len);
@@ -283,7 +286,8 @@ int git_hooks_start(struct git_hooks *hooks, struct error *err)
         return r;
     if (chmod(path, 0600) < 0)
         log_warning(NULL, "can't set the mode of %s: %s", path, strerror(errno));
-    hooks->listener = stream_listener_new(hooks->hub->loop, fd, &(struct stream_options){ 0 }, on_accept, hooks);
+    hooks->listener =
+        stream_listener_new(hooks->hub->loop, fd, &(struct stream_options){ 0 }, on_accept, hooks);
     return 0;
 }
 

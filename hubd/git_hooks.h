@@ -14,7 +14,7 @@
 #include "hubd/enroll.h"
 
 #define GIT_HOOK_INPUT_MAX (4 * 1024 * 1024)
-#define GIT_HOOK_INPUT_MS 10000
+#define GIT_HOOK_INPUT_MS  10000
 
 struct git_hooks;
 struct hubd;

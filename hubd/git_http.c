@@ -179,7 +179,7 @@ static void on_child_drained(struct child *child, void *arg)
 static bool app_is_being_pushed(const struct git_http *git, const char *app)
 {
     struct git_call *call;
-    list_for_each(call, &git->active, of_git)
+    list_for_each (call, &git->active, of_git)
         if (call->service == GIT_RECEIVE && !call->advertise && !call->exited && strcmp(call->app, app) == 0)
             return true;
     return false;
@@ -192,6 +192,7 @@ static void after_receive(struct git_call *call)
     if (app_is_being_pushed(call->git, call->app))
         return;
     repo_tidy(hub->repos, call->app);
+    repo_maintain(hub->repos, call->app);
     if (repo_exists(hub->repos, call->app))
         push_register(hub->pushes, call->app, call->who.name, NULL, NULL);
 }
@@ -201,8 +202,9 @@ static void log_exit(const struct git_call *call, int status)
     char text[64];
     _cleanup_(strbuf_done) struct strbuf said = STRBUF_INIT;
     strbuf_add_printable(&said, strbuf_str(&call->said), call->said.len, 500);
-    log_info(&(struct log_about){ .app = call->app }, "git %s of %s for %s %s%s%s", service_names[call->service],
-        call->app, call->who.name, child_status_text(status, text), said.len > 0 ? ": " : "", strbuf_str(&said));
+    log_info(&(struct log_about){ .app = call->app }, "git %s of %s for %s %s%s%s",
+        service_names[call->service], call->app, call->who.name, child_status_text(status, text),
+        said.len > 0 ? ": " : "", strbuf_str(&said));
 }
 
 static void on_child_exit(struct child *child, int status, void *arg)
@@ -358,8 +360,7 @@ static void call_start(struct git_call *call)
 static void start_waiting(struct git_http *git)
 {
     struct git_call *call, *tmp;
-    list_for_each_safe(call, tmp, &git->waiting, of_git)
-    {
+    list_for_each_safe (call, tmp, &git->waiting, of_git) {
         if (git->n_active >= git->hub->config.git_children_max)
             return;
         if (call->conn)
@@ -449,7 +450,8 @@ static int check_rights(const struct git_call *call, struct error *err)
         _cleanup_(strbuf_done) struct strbuf safe = STRBUF_INIT;
         strbuf_add_printable(&safe, call->app, strlen(call->app), 60);
         return error_set(err, -EINVAL,
-            "\"%s\" is no name for an app: lower-case letters, digits and single \"-\" inside, beginning with a "
+            "\"%s\" is no name for an app: lower-case letters, digits and single \"-\" inside, beginning "
+            "with a "
             "letter, at most %d characters",
             strbuf_str(&safe), NAME_APP_MAX);
     }
@@ -481,7 +483,8 @@ static void serve(struct http_conn *conn, const struct http1_head *head, struct 
         http_answer_end(conn);
         goto out;
     }
-    call->path = exists || !call->advertise ? repo_path(git->hub->repos, call->app) : repo_template(git->hub->repos);
+    call->path =
+        exists || !call->advertise ? repo_path(git->hub->repos, call->app) : repo_template(git->hub->repos);
     enqueue(conn, call);
     return;
 out:

@@ -11,11 +11,11 @@
 
 #include "common/error.h"
 
-#define GIT_CALLS_WAITING_MAX 64            /* requests that wait for a child; more are told to come back */
-#define GIT_INPUT_HIGH (256 * 1024)         /* bytes for a child that stop the client, until they are taken */
-#define GIT_DETACHED_MS (10 * 60 * 1000)    /* for a push whose client left after its last byte */
-#define GIT_ABORTED_MS 5000                 /* between SIGTERM and SIGKILL for one that left before */
-#define GIT_STDERR_MAX 2048
+#define GIT_CALLS_WAITING_MAX 64           /* requests that wait for a child; more are told to come back */
+#define GIT_INPUT_HIGH        (256 * 1024) /* bytes for a child that stop the client, until they are taken */
+#define GIT_DETACHED_MS       (10 * 60 * 1000) /* for a push whose client left after its last byte */
+#define GIT_ABORTED_MS        5000             /* between SIGTERM and SIGKILL for one that left before */
+#define GIT_STDERR_MAX        2048
 
 struct git_http;
 struct http1_head;

@@ -15,7 +15,7 @@
 #include "hubd/hubd.h"
 
 #define INFLATE_BLOCK (32 * 1024)
-#define GZIP_WINDOW (15 + 16) /* zlib: gzip framing only */
+#define GZIP_WINDOW   (15 + 16) /* zlib: gzip framing only */
 
 enum http_phase {
     HTTP_HEAD, /* a head is to come */
@@ -39,9 +39,9 @@ struct http_conn {
     bool inflate_done;
     bool body_paused;
     bool begun, chunked, ended; /* the answer */
-    bool bodiless;  /* HEAD */
+    bool bodiless;              /* HEAD */
     bool keep_alive;
-    bool closing;   /* the last answer is being sent */
+    bool closing;      /* the last answer is being sent */
     struct timer turn; /* goes on although no byte came */
     bool in_pump;
     bool closed;
@@ -152,8 +152,8 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
     }
 }
 
-struct http_conn *http_conn_new(struct hubd *hub, struct stream *stream, const struct peer *peer,
-    void (*on_closed)(void *arg), void *arg)
+struct http_conn *http_conn_new(
+    struct hubd *hub, struct stream *stream, const struct peer *peer, void (*on_closed)(void *arg), void *arg)
 {
     struct http_conn *conn = xcalloc(1, sizeof(*conn));
     conn->hub = hub;
@@ -417,7 +417,8 @@ void http_pause_body(struct http_conn *conn, bool pause)
 
 /* --- answering ----------------------------------------------------------------------------------------------------- */
 
-static void write_head(struct http_conn *conn, int status, const char *content_type, const char *fields, int64_t length)
+static void write_head(
+    struct http_conn *conn, int status, const char *content_type, const char *fields, int64_t length)
 {
     char block[2048], type[128];
     struct http1_out out;

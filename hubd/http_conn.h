@@ -13,12 +13,13 @@
 #include "common/http1.h"
 #include "common/list.h"
 
-#define HTTP_HEAD_MAX (16 * 1024)
-#define HTTP_HEAD_MS 10000       /* from the connection, or the end of the answer before, to a whole head */
-#define HTTP_BODY_IDLE_MS 60000  /* without a byte of the body */
-#define HTTP_WRITE_IDLE_MS 60000 /* without the client taking a byte */
-#define HTTP_WORK_MS 3600000     /* for an answer to begin, once the body is whole */
-#define HTTP_DISCARD_MAX (256 * 1024 * 1024) /* of a body that nobody wants, before the connection is closed */
+#define HTTP_HEAD_MAX      (16 * 1024)
+#define HTTP_HEAD_MS       10000   /* from the connection, or the end of the answer before, to a whole head */
+#define HTTP_BODY_IDLE_MS  60000   /* without a byte of the body */
+#define HTTP_WRITE_IDLE_MS 60000   /* without the client taking a byte */
+#define HTTP_WORK_MS       3600000 /* for an answer to begin, once the body is whole */
+#define HTTP_DISCARD_MAX \
+    (256 * 1024 * 1024) /* of a body that nobody wants, before the connection is closed */
 #define HTTP_INFLATED_MAX (64 * 1024 * 1024) /* of a zipped body */
 
 struct http_conn;

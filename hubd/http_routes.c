@@ -2,12 +2,12 @@
 #include "hubd/http_routes.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "common/http1.h"
 #include "common/link.h"
 #include "common/mem.h"
+#include "common/metrics.h"
 #include "common/secret.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
@@ -28,7 +28,8 @@ static int who_by_certificate(struct http_conn *conn, struct enroll_guest *ret, 
     if (r < 0)
         return r;
     if (peer->expired)
-        return error_set(err, -EACCES, "the certificate of \"%s\" has expired; it can only be renewed", peer->name);
+        return error_set(
+            err, -EACCES, "the certificate of \"%s\" has expired; it can only be renewed", peer->name);
     _cleanup_(free_ptr) char *key = xasprintf("%s/%s", role_names[peer->role], peer->name);
     const struct identity *identity = state_get(&hub->state, STATE_IDENTITY, key);
     *ret = (struct enroll_guest){
@@ -65,7 +66,8 @@ static char *token_of(struct http1_slice value)
     return token;
 }
 
-int http_who(struct http_conn *conn, const struct http1_head *head, struct enroll_guest *ret, struct error *err)
+int http_who(
+    struct http_conn *conn, const struct http1_head *head, struct enroll_guest *ret, struct error *err)
 {
     if (http_conn_peer(conn)->serial)
         return who_by_certificate(conn, ret, err);
@@ -82,7 +84,8 @@ int http_who(struct http_conn *conn, const struct http1_head *head, struct enrol
 void http_refuse(struct http_conn *conn, int who_result, const struct error *err)
 {
     if (who_result == HTTP_NOBODY) {
-        http_answer(conn, 401, "WWW-Authenticate: Basic realm=\"stagecoach: any user name, a token as password\"\r\n",
+        http_answer(conn, 401,
+            "WWW-Authenticate: Basic realm=\"stagecoach: any user name, a token as password\"\r\n",
             "a token or a client certificate is needed\n");
         return;
     }
@@ -117,8 +120,9 @@ static void on_healthz(struct http_conn *conn, const struct http1_head *head)
 
 static void add_gauge(struct strbuf *out, const char *name, const char *help, int64_t value)
 {
-    strbuf_addf(out, "# HELP stagecoach_hub_%s %s\n# TYPE stagecoach_hub_%s gauge\nstagecoach_hub_%s %" PRId64 "\n",
-        name, help, name, name, value);
+    _cleanup_(free_ptr) char *full = xasprintf("stagecoach_hub_%s", name);
+    metrics_family(out, full, METRIC_GAUGE, help);
+    metrics_sample(out, full, NULL, value);
 }
 
 static void on_metrics(struct http_conn *conn, const struct http1_head *head)
@@ -147,7 +151,8 @@ static void on_metrics(struct http_conn *conn, const struct http1_head *head)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         add_gauge(&out, rows[i].name, rows[i].help, (int64_t)map_size(hub->state.rows[rows[i].collection]));
     add_gauge(&out, "revision", "Commits of the store.", hub->state.revision);
-    add_gauge(&out, "git_children", "Git processes that serve a push or a fetch.", git_http_children(hub->git_http));
+    add_gauge(&out, "git_children", "Git processes that serve a push or a fetch.",
+        git_http_children(hub->git_http));
     http_answer(conn, 200, NULL, strbuf_str(&out));
 }
 
@@ -168,7 +173,8 @@ void http_dispatch(struct http_conn *conn, const struct http1_head *head)
     /* clang-format on */
     static const char pack[] = "/pack/";
     for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
-        if (head->path.len == strlen(pages[i].path) && memcmp(head->path.ptr, pages[i].path, head->path.len) == 0) {
+        if (head->path.len == strlen(pages[i].path) &&
+            memcmp(head->path.ptr, pages[i].path, head->path.len) == 0) {
             if (is_get(head))
                 pages[i].fn(conn, head);
             else

@@ -25,7 +25,7 @@
 #include "hubd/streams.h"
 
 #define HOUSEKEEPING_MS (10 * 60 * 1000)
-#define FLEET_BYTES 8 /* of a fleet's id, without a CA that has one */
+#define FLEET_BYTES     8 /* of a fleet's id, without a CA that has one */
 
 static void on_reconcile_timer(void *arg);
 static void on_housekeeping(void *arg);
@@ -122,8 +122,10 @@ static int decide_first_start(struct hubd *hub, struct txn *txn, void *arg, stru
         return 0;
     meta->format = STATE_FORMAT;
     meta->fleet = hub->ca ? xstrdup(ca_fleet(hub->ca)) : random_hex(FLEET_BYTES);
-    txn_event(txn, &(struct msg_event){ .who = (char *)"hub", .kind = (char *)"hub",
-                       .text = (char *)"first start, nothing is known yet" });
+    txn_event(txn,
+        &(struct msg_event){ .who = (char *)"hub",
+            .kind = (char *)"hub",
+            .text = (char *)"first start, nothing is known yet" });
     return 0;
 }
 
@@ -146,9 +148,9 @@ void hubd_stop(struct hubd *hub)
 {
     hub->stopping = true;
     struct session *session;
-    list_for_each(session, &hub->sessions, of_hub)
-    {
-        link_notify(session->link, MSG_GOODBYE, &(struct msg_goodbye){ .reason = (char *)"the hub is stopping" });
+    list_for_each (session, &hub->sessions, of_hub) {
+        link_notify(
+            session->link, MSG_GOODBYE, &(struct msg_goodbye){ .reason = (char *)"the hub is stopping" });
         link_close(session->link, "the hub is stopping");
     }
 }
@@ -214,8 +216,8 @@ static int decide_reconcile(struct hubd *hub, struct txn *txn, void *arg, struct
         wake_us = sooner(wake_us, deploy_step(txn, &hub->facts, it.key, &times));
         streams_build_output(hub, deploy);
     }
-    state_for_each(it, &hub->state, STATE_INSTANCE)
-        wake_us = sooner(wake_us, instance_step(txn, &hub->facts, it.key, times.now));
+    state_for_each(it, &hub->state, STATE_INSTANCE) wake_us =
+        sooner(wake_us, instance_step(txn, &hub->facts, it.key, times.now));
     wake_us = sooner(wake_us, lost_step(txn, &hub->facts, hub->config.grace_ms, &times));
 
     if (wake_us == 0) {
@@ -255,15 +257,31 @@ void hubd_reconcile_soon(struct hubd *hub)
 void hubd_show_status(struct hubd *hub, bool ready)
 {
     size_t drones = 0, routers = 0;
-    map_for_each(it, hub->facts.drones) drones += ((const struct drone_facts *)it.value)->online;
-    map_for_each(it, hub->facts.routers) routers += ((const struct router_facts *)it.value)->online;
+    map_for_each (it, hub->facts.drones)
+        drones += ((const struct drone_facts *)it.value)->online;
+    map_for_each (it, hub->facts.routers)
+        routers += ((const struct router_facts *)it.value)->online;
     void (*say)(const char *fmt, ...) = ready ? daemon_ready : daemon_status;
     say("%zu host%s, %zu router%s, revision %" PRId64, drones, drones == 1 ? "" : "s", routers,
         routers == 1 ? "" : "s", hub->state.revision);
 }
 
+/* Nothing needs to be known any more of instances whose rows are gone. */
+static void forget_instances(struct hubd *hub, const struct txn *txn)
+{
+    for (size_t i = 0; i < txn_n_changes(txn); i++) {
+        const struct txn_change change = txn_change(txn, i);
+        if (change.collection != STATE_INSTANCE || state_instance(&hub->state, change.key))
+            continue;
+        map_remove(hub->facts.instances, change.key);
+        map_for_each (it, hub->facts.routers)
+            map_remove(((struct router_facts *)it.value)->traffic, change.key);
+    }
+}
+
 void hubd_committed(struct hubd *hub, const struct txn *txn)
 {
+    forget_instances(hub, txn);
     events_publish(hub, txn);
     if (hub->stopping)
         return;

@@ -36,10 +36,10 @@ struct hubd_config {
     int64_t push_max_bytes;
     int64_t pack_cache_bytes;
     int64_t git_children_max; /* pushes and fetches served at a time */
-    char *git;            /* stock git */
-    char *gitwork;        /* the helper program */
-    char *hooks_dir;      /* pre-receive and post-receive */
-    char *hook_socket;    /* where they find the hub */
+    char *git;                /* stock git */
+    char *gitwork;            /* the helper program */
+    char *hooks_dir;          /* pre-receive and post-receive */
+    char *hook_socket;        /* where they find the hub */
     bool debug;
 };
 extern const struct option_table hubd_options;
@@ -51,12 +51,12 @@ struct hubd {
     struct state state;
     struct facts facts;
     struct command_queue *commands;
-    struct map *drones;   /* name → struct drone */
-    struct map *routers;  /* name → struct router */
+    struct map *drones;  /* name → struct drone */
+    struct map *routers; /* name → struct router */
     struct list sessions;
-    struct list streams;  /* struct drone_stream */
+    struct list streams; /* struct drone_stream */
     struct epochs *epochs;
-    int64_t last_event;   /* number of the newest event */
+    int64_t last_event; /* number of the newest event */
     struct timer reconcile_timer;
     struct timer housekeeping;
     struct timer quiet;

@@ -64,18 +64,24 @@ static bool drone_is_online(const struct facts *facts, const char *host)
     return drone && drone->online;
 }
 
+static bool drone_is_leaving(const struct facts *facts, const char *host)
+{
+    const struct drone_facts *drone = map_get(facts->drones, host);
+    return drone && drone->leaving;
+}
+
 bool instance_is_healthy(const struct facts *facts, const struct instance *instance)
 {
     const struct instance_state *state = facts_state(facts, instance->id);
     return state && state->phase == INSTANCE_RUNNING && state->generation >= instance->generation &&
-           drone_is_online(facts, instance->host);
+        drone_is_online(facts, instance->host);
 }
 
 bool instance_has_failed(const struct facts *facts, const struct instance *instance)
 {
     const struct instance_state *state = facts_state(facts, instance->id);
     return state && state->generation >= instance->generation &&
-           (state->phase == INSTANCE_FAILED || state->phase == INSTANCE_STOPPED);
+        (state->phase == INSTANCE_FAILED || state->phase == INSTANCE_STOPPED);
 }
 
 bool routers_have(const struct txn *view, const struct facts *facts, int64_t epoch)
@@ -95,8 +101,7 @@ bool routers_have(const struct txn *view, const struct facts *facts, int64_t epo
 
 bool instance_is_idle(const struct facts *facts, const struct instance *instance, int64_t epoch)
 {
-    map_for_each(it, facts->routers)
-    {
+    map_for_each (it, facts->routers) {
         const struct router_facts *router = it.value;
         if (router->online && (router->acked_epoch < epoch || router->report_epoch < epoch))
             return false;
@@ -104,7 +109,8 @@ bool instance_is_idle(const struct facts *facts, const struct instance *instance
     return facts_in_flight(facts, instance->id) == 0;
 }
 
-bool instance_is_unreachable(const struct txn *view, const struct facts *facts, const struct instance *instance)
+bool instance_is_unreachable(
+    const struct txn *view, const struct facts *facts, const struct instance *instance)
 {
     return instance->endpoint == ENDPOINT_NONE && routers_have(view, facts, instance->endpoint_epoch);
 }
@@ -118,6 +124,13 @@ static int64_t drain_end_us(const struct txn *view, const struct instance *insta
 {
     const struct release *release = release_of(view, instance);
     return instance->retired_us + (release ? release->run.stop.drain_ms : 0) * CLOCK_US_PER_MS;
+}
+
+/* When the end of a drain has to be looked at. */
+static int64_t drain_wake_us(const struct txn *view, const struct instance *instance, wall_t now)
+{
+    int64_t end = drain_end_us(view, instance);
+    return instance->endpoint == ENDPOINT_DRAINING && end > now.us ? end : 0;
 }
 
 /* On its way out: draining until nothing is in flight, or until its time is over. */
@@ -160,7 +173,7 @@ struct instance_endpoint instance_endpoint_wanted(
     if (!release || !release->run.port || instance->wanted == WANTED_GONE ||
         instance->wanted == WANTED_STOPPED)
         return none;
-    if (instance->hold || instance->wanted == WANTED_RETIRED)
+    if (instance->hold || instance->wanted == WANTED_RETIRED || drone_is_leaving(facts, instance->host))
         return leaving(view, facts, instance, now);
     if (is_waiting_for_deploy(view, instance))
         return none;
@@ -177,29 +190,39 @@ struct instance_endpoint instance_endpoint_wanted(
     return (struct instance_endpoint){ ENDPOINT_ACTIVE, state->address };
 }
 
-static int64_t earlier(int64_t a, int64_t b)
+/* A lost host is back. The stand-in stays if it is healthy, and this one is surplus; if it failed, it goes. */
+static void step_found_again(
+    struct txn *txn, const struct facts *facts, const struct instance *row, wall_t now)
 {
-    if (a == 0 || b == 0)
-        return a + b;
-    return a < b ? a : b;
-}
-
-static bool stand_in_is_healthy(const struct txn *txn, const struct facts *facts, const struct instance *instance)
-{
-    const struct instance *other = txn_get(txn, STATE_INSTANCE, instance->replaced_by);
-    return other && instance_is_healthy(facts, other);
+    const struct instance *other = txn_get(txn, STATE_INSTANCE, row->replaced_by);
+    const char *surplus = NULL;
+    if (other && instance_is_healthy(facts, other))
+        surplus = row->id;
+    else if (instance_is_healthy(facts, row) && (!other || instance_has_failed(facts, other)))
+        surplus = row->replaced_by;
+    else
+        return;
+    if (surplus != row->id) {
+        struct instance *stays = txn_edit(txn, STATE_INSTANCE, row->id);
+        free(steal_ptr(stays->replaced_by));
+    }
+    if (!txn_get(txn, STATE_INSTANCE, surplus))
+        return;
+    struct instance *goes = txn_edit(txn, STATE_INSTANCE, surplus);
+    goes->wanted = WANTED_RETIRED;
+    goes->retired_us = now.us;
 }
 
 /* Retired: once no router can send to it, its order goes. */
-static int64_t step_retired(struct txn *txn, const struct facts *facts, const struct instance *row, wall_t now)
+static int64_t step_retired(
+    struct txn *txn, const struct facts *facts, const struct instance *row, wall_t now)
 {
     if (instance_is_unreachable(txn, facts, row)) {
         struct instance *edit = txn_edit(txn, STATE_INSTANCE, row->id);
         edit->wanted = WANTED_GONE;
         return 0;
     }
-    int64_t end = drain_end_us(txn, row);
-    return row->endpoint == ENDPOINT_DRAINING && end > now.us ? end : 0;
+    return drain_wake_us(txn, row, now);
 }
 
 /* No order any more: the row goes when the drone has nothing of that name. */
@@ -209,7 +232,8 @@ static void step_gone(struct txn *txn, const struct facts *facts, const struct i
     bool host_is_known = txn_get(txn, STATE_DRONE, row->host) != NULL;
     const struct instance_facts *known = map_get(facts->instances, row->id);
     bool has_order = known && known->known_order != 0;
-    if (!host_is_known || (drone && drone->online && drone->reported && !has_order && !facts_state(facts, row->id)))
+    if (!host_is_known ||
+        (drone && drone->online && drone->reported && !has_order && !facts_state(facts, row->id)))
         txn_delete(txn, STATE_INSTANCE, row->id);
 }
 
@@ -220,13 +244,9 @@ int64_t instance_step(struct txn *txn, const struct facts *facts, const char *id
         return 0;
     switch ((enum wanted)row->wanted) {
     case WANTED_RUNNING:
-        /* A lost host came back and its instance has a healthy stand-in: this one is surplus. */
-        if (row->replaced_by && drone_is_online(facts, row->host) && stand_in_is_healthy(txn, facts, row)) {
-            struct instance *edit = txn_edit(txn, STATE_INSTANCE, id);
-            edit->wanted = WANTED_RETIRED;
-            edit->retired_us = now.us;
-        }
-        return row->hold ? earlier(drain_end_us(txn, row), 0) : 0;
+        if (row->replaced_by && drone_is_online(facts, row->host))
+            step_found_again(txn, facts, row, now);
+        return row->hold ? drain_wake_us(txn, row, now) : 0;
     case WANTED_WARM:
         if (now.us < row->warm_until_us)
             return row->warm_until_us;

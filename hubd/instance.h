@@ -30,7 +30,8 @@ bool routers_have(const struct txn *view, const struct facts *facts, int64_t epo
 /* Every router that is there serves `epoch` and reports nothing in flight at the instance. */
 bool instance_is_idle(const struct facts *facts, const struct instance *instance, int64_t epoch);
 /* Out of the table on every registered router: it can be stopped, its port used again. */
-bool instance_is_unreachable(const struct txn *view, const struct facts *facts, const struct instance *instance);
+bool instance_is_unreachable(
+    const struct txn *view, const struct facts *facts, const struct instance *instance);
 
 struct instance_endpoint {
     enum endpoint_status status;

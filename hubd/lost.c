@@ -43,11 +43,11 @@ const char *lost_hold_reason(const struct txn *view, const struct facts *facts, 
 /* Requests are answered from there: it is only the hub that does not reach the host. */
 static bool still_answers(const struct facts *facts, const struct instance *instance, wall_t now)
 {
-    map_for_each(it, facts->routers)
-    {
+    map_for_each (it, facts->routers) {
         const struct router_facts *router = it.value;
         const struct endpoint_traffic *traffic = map_get(router->traffic, instance->id);
-        if (router->online && traffic && !traffic->ejected && now.us - traffic->last_hit_us < ANSWERS_RECENT_US)
+        if (router->online && traffic && !traffic->ejected &&
+            now.us - traffic->last_hit_us < ANSWERS_RECENT_US)
             return true;
     }
     return false;
@@ -58,7 +58,8 @@ struct hosts {
     size_t n;
 };
 
-static struct hosts collect_hosts(const struct txn *txn, const struct facts *facts, const struct instance *lost)
+static struct hosts collect_hosts(
+    const struct txn *txn, const struct facts *facts, const struct instance *lost)
 {
     const char **names = map_sorted_keys(txn_state(txn)->rows[STATE_DRONE]);
     struct hosts hosts = { 0 };
@@ -68,9 +69,10 @@ static struct hosts collect_hosts(const struct txn *txn, const struct facts *fac
     for (size_t i = 0; i < hosts.n; i++) {
         const struct host *row = state_drone(txn_state(txn), names[i]);
         const struct drone_facts *drone = map_get(facts->drones, names[i]);
-        hosts.v[i] = (struct place_host){ .name = row->name, .problem = row->cordoned, .memory_free_bytes = -1 };
+        hosts.v[i] =
+            (struct place_host){ .name = row->name, .problem = row->cordoned, .memory_free_bytes = -1 };
         if (drone) {
-            hosts.v[i].online = drone->online && !drone->refused;
+            hosts.v[i].online = drone->online && !drone->refused && !drone->leaving;
             if (drone->host.memory_bytes > 0)
                 hosts.v[i].memory_free_bytes = drone->host.memory_free_bytes;
         }
@@ -111,11 +113,17 @@ static void stand_in(struct txn *txn, const struct instance *lost, const char *h
     };
     struct instance *edit = txn_edit(txn, STATE_INSTANCE, lost->id);
     str_set(&edit->replaced_by, id);
-    _cleanup_(free_ptr) char *text = xasprintf("%s@%s: %s on %s is lost, %s on %s takes its place", lost->service,
-        lost->version, lost->id, lost->host, id, host);
-    txn_event(txn, &(struct msg_event){ .who = (char *)"hub", .kind = (char *)"instance", .app = lost->app,
-                       .service = lost->service, .version = lost->version, .host = lost->host, .instance = id,
-                       .text = text });
+    _cleanup_(free_ptr) char *text = xasprintf("%s@%s: %s on %s is lost, %s on %s takes its place",
+        lost->service, lost->version, lost->id, lost->host, id, host);
+    txn_event(txn,
+        &(struct msg_event){ .who = (char *)"hub",
+            .kind = (char *)"instance",
+            .app = lost->app,
+            .service = lost->service,
+            .version = lost->version,
+            .host = lost->host,
+            .instance = id,
+            .text = text });
 }
 
 static bool is_due(const struct instance *instance)
@@ -141,7 +149,8 @@ int64_t lost_step(
             continue;
         const struct release *release = state_release(txn_state(txn), instance->service, instance->version);
         struct hosts hosts = collect_hosts(txn, facts, instance);
-        struct place_wish wish = { .what = instance->service, .count = 1,
+        struct place_wish wish = { .what = instance->service,
+            .count = 1,
             .memory_bytes = release ? release->run.limits.memory_bytes : 0 };
         size_t chosen = 0;
         if (place(&wish, hosts.v, hosts.n, &chosen, NULL) == 0)

@@ -3,7 +3,7 @@
 
 /* Hosts that are gone: after a grace time their instances get stand-ins elsewhere, if it is the hosts and not
  * the hub that is cut off. What comes back is drained once its stand-in is healthy
- * (instance.c). Pure. */
+ * (instance.c). */
 
 #include "hubd/deploy.h"
 

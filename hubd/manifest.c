@@ -12,6 +12,7 @@
 #include "common/semver.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
+#include "common/utf8.h"
 #include "hubd/manifest_keys.h"
 
 #define PACKAGE_PATH "PATH=\"$PWD/node_modules/.bin:$PATH\"; export PATH; "
@@ -67,12 +68,13 @@ static int check_routes(struct manifest_reader *rd, const struct manifest *m, co
     for (size_t i = 0; i < m->n_services; i++)
         for (size_t j = 0; j < i; j++) {
             char *route;
-            strv_for_each(route, m->services[i].routes) if (strv_contains(m->services[j].routes, route))
-            {
-                const struct json *at = json_get(json_get(services, m->services[i].name), "routes");
-                return error_set(rd->err, -EINVAL, "%s:%d: route \"%s\" of \"%s\" is a route of \"%s\" already",
-                    rd->file, json_line(at), route, m->services[i].name, m->services[j].name);
-            }
+            strv_for_each (route, m->services[i].routes)
+                if (strv_contains(m->services[j].routes, route)) {
+                    const struct json *at = json_get(json_get(services, m->services[i].name), "routes");
+                    return error_set(rd->err, -EINVAL,
+                        "%s:%d: route \"%s\" of \"%s\" is a route of \"%s\" already", rd->file, json_line(at),
+                        route, m->services[i].name, m->services[j].name);
+                }
         }
     return 0;
 }
@@ -83,11 +85,11 @@ static int read_services(
     if (!json_is(services, JSON_OBJECT))
         return manifest_bad(rd, services, "an object of services by name");
     if (json_size(services) == 0)
-        return error_set(
-            rd->err, -EINVAL, "%s:%d: \"services\" must name at least one service", rd->file, json_line(services));
+        return error_set(rd->err, -EINVAL, "%s:%d: \"services\" must name at least one service", rd->file,
+            json_line(services));
     if (json_size(services) > MANIFEST_SERVICES_MAX)
-        return error_set(rd->err, -EINVAL, "%s:%d: \"services\" may name at most %d services, not %zu", rd->file,
-            json_line(services), MANIFEST_SERVICES_MAX, json_size(services));
+        return error_set(rd->err, -EINVAL, "%s:%d: \"services\" may name at most %d services, not %zu",
+            rd->file, json_line(services), MANIFEST_SERVICES_MAX, json_size(services));
     json_for_each(v, services)
     {
         if (!name_is_service(json_key(v))) {
@@ -200,8 +202,8 @@ static int read_package(const struct manifest_source *src, struct manifest *m, s
 
 /* --- Procfile -------------------------------------------------------------------------------------------- */
 
-static int procfile_line(
-    const struct manifest_source *src, int line, const char *text, size_t len, struct manifest *m, struct error *err)
+static int procfile_line(const struct manifest_source *src, int line, const char *text, size_t len,
+    struct manifest *m, struct error *err)
 {
     while (len > 0 && isspace((unsigned char)text[len - 1]))
         len--;
@@ -209,6 +211,12 @@ static int procfile_line(
         text++, len--;
     if (len == 0 || *text == '#')
         return 0;
+    bool is_text = utf8_is_valid(text, len);
+    for (size_t i = 0; is_text && i < len; i++)
+        is_text = (unsigned char)text[i] >= ' ' || text[i] == '\t';
+    if (!is_text)
+        return error_set(
+            err, -EINVAL, "Procfile:%d: the line must be valid UTF-8 without control characters", line);
     size_t n = 0;
     while (n < len && (isalnum((unsigned char)text[n]) || text[n] == '_' || text[n] == '-'))
         n++;
@@ -223,16 +231,16 @@ static int procfile_line(
     if (command == end)
         return error_set(err, -EINVAL, "Procfile:%d: \"%s\" has no command", line, type);
     if (end - command > MANIFEST_COMMAND_MAX)
-        return error_set(err, -EINVAL, "Procfile:%d: the command of \"%s\" is longer than %d bytes", line, type,
-            MANIFEST_COMMAND_MAX);
+        return error_set(err, -EINVAL, "Procfile:%d: the command of \"%s\" is longer than %d bytes", line,
+            type, MANIFEST_COMMAND_MAX);
     /* A release phase is a one-off task, not something to keep running. */
     if (strcmp(type, "release") == 0)
         return 0;
     bool web = strcmp(type, "web") == 0;
     _cleanup_(free_ptr) char *name = web ? xstrdup(src->app) : xasprintf("%s-%s", src->app, type);
     if (!name_is_service(name))
-        return error_set(err, -EINVAL, "Procfile:%d: \"%s\" would be service \"%s\", which is no service name",
-            line, type, name);
+        return error_set(err, -EINVAL,
+            "Procfile:%d: \"%s\" would be service \"%s\", which is no service name", line, type, name);
     if (manifest_get(m, name))
         return error_set(err, -EINVAL, "Procfile:%d: \"%s\" is there twice", line, type);
     if (m->n_services == MANIFEST_SERVICES_MAX)

@@ -13,12 +13,13 @@
 #include "common/messages.h"
 
 #define MANIFEST_SERVICES_MAX 100
-#define MANIFEST_COMMAND_MAX 32768   /* bytes of a command, all arguments */
-#define MANIFEST_ARGS_MAX 256
-#define MANIFEST_DEPENDS_MAX 100
-#define MANIFEST_ROUTES_MAX 100
-#define MANIFEST_ENV_MAX 200
-#define MANIFEST_ENV_BYTES_MAX (128 * 1024) /* all pairs of a service; a kernel takes 2 MiB with the command */
+#define MANIFEST_COMMAND_MAX  32768 /* bytes of a command, all arguments */
+#define MANIFEST_ARGS_MAX     256
+#define MANIFEST_DEPENDS_MAX  100
+#define MANIFEST_ROUTES_MAX   100
+#define MANIFEST_ENV_MAX      200
+#define MANIFEST_ENV_BYTES_MAX \
+    (128 * 1024) /* all pairs of a service; a kernel takes 2 MiB with the command */
 #define MANIFEST_VERSION_DEFAULT "0.0.0"
 
 /* Nothing in the commit describes services: it may be pushed, there is nothing to run. */
@@ -47,12 +48,11 @@ struct manifest_source {
     const char *manifest; /* stagecoach.json */
     const char *package;  /* package.json */
     const char *procfile;
-    bool lockfile;        /* package-lock.json is there: the build is `npm ci` */
-    const char *tag;      /* newest version tag, without "v": the version where none is written */
+    bool lockfile;   /* package-lock.json is there: the build is `npm ci` */
+    const char *tag; /* newest version tag, without "v": the version where none is written */
 };
 
-_must_check_ int manifest_read(
-    const struct manifest_source *source, struct manifest *ret, struct error *err);
+_must_check_ int manifest_read(const struct manifest_source *source, struct manifest *ret, struct error *err);
 void manifest_clear(struct manifest *manifest);
 const struct manifest_service *manifest_get(const struct manifest *manifest, const char *service);
 

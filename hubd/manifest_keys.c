@@ -6,234 +6,46 @@
 #include <signal.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "common/nearest.h"
 #include "common/semver.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
 #include "hubd/manifest.h"
 
 #define PATH_MAX_ 1024 /* bytes of a health path */
-#define SECOND INT64_C(1000)
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
+#define SECOND    INT64_C(1000)
+#define MINUTE    (60 * SECOND)
+#define HOUR      (60 * MINUTE)
 
-/* --- messages -------------------------------------------------------------------------------------------- */
-
-struct json *manifest_parse(struct manifest_reader *rd, const char *text)
-{
-    int line = 1;
-    struct error why = { 0 };
-    struct json *root = json_parse(text, strlen(text), &line, &why);
-    if (!root)
-        error_set(rd->err, -EINVAL, "%s:%d: %s", rd->file, line, why.text);
-    return root;
-}
-
-int manifest_bad(struct manifest_reader *rd, const struct json *v, const char *must)
-{
-    _cleanup_(strbuf_done) struct strbuf is = STRBUF_INIT;
-    json_describe(v, &is);
-    return error_set(rd->err, -EINVAL, "%s:%d: \"%s\" must be %s, not %s", rd->file, json_line(v),
-        json_key(v) ? json_key(v) : "", must, strbuf_str(&is));
-}
-
-int manifest_unknown_key(
-    struct manifest_reader *rd, const struct json *v, const char *where, const char *const *known)
-{
-    _cleanup_(strbuf_done) struct strbuf key = STRBUF_INIT;
-    strbuf_add_printable(&key, json_key(v), strlen(json_key(v)), 60);
-    const char *near = nearest_word(json_key(v), known);
-    return error_set(rd->err, -EINVAL, "%s:%d: unknown key \"%s\"%s%s%s%s%s", rd->file, json_line(v),
-        strbuf_str(&key), where ? " in " : "", where ? where : "", near ? ", did you mean \"" : "",
-        near ? near : "", near ? "\"?" : "");
-}
-
-/* Like manifest_bad for one item of a list or object, which has no key of its own or one that is no keyword. */
-static int bad_item(
-    struct manifest_reader *rd, const struct json *list, const struct json *item, const char *must)
-{
-    _cleanup_(strbuf_done) struct strbuf is = STRBUF_INIT;
-    json_describe(item, &is);
-    return error_set(rd->err, -EINVAL, "%s:%d: each of \"%s\" must be %s, not %s", rd->file, json_line(item),
-        json_key(list), must, strbuf_str(&is));
-}
-
-/* --- tables of keys ---------------------------------------------------------------------------------------- */
-
-struct key {
-    const char *name;
-    int (*read)(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target);
-    size_t offset; /* in the target */
-    int64_t min, max;
-    const char *must;
-};
-
-#define KEYS_MAX 16
-
-static int read_keys(struct manifest_reader *rd, const struct json *object, const struct key *keys,
-    size_t n_keys, const char *where, void *target)
-{
-    if (!json_is(object, JSON_OBJECT))
-        return manifest_bad(rd, object, "an object");
-    json_for_each(v, object)
-    {
-        const struct key *key = NULL;
-        for (size_t i = 0; i < n_keys && !key; i++)
-            if (strcmp(keys[i].name, json_key(v)) == 0)
-                key = &keys[i];
-        if (!key) {
-            const char *known[KEYS_MAX + 1] = { 0 };
-            for (size_t i = 0; i < n_keys; i++)
-                known[i] = keys[i].name;
-            return manifest_unknown_key(rd, v, where, known);
-        }
-        int r = key->read(rd, v, key, (char *)target + key->offset);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int read_bool(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    if (!json_is(v, JSON_BOOL))
-        return manifest_bad(rd, v, "true or false");
-    *(bool *)target = json_bool(v);
-    return 0;
-}
-
-static int read_int(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    if (!json_is(v, JSON_INT) || json_int(v) < key->min || json_int(v) > key->max)
-        return manifest_bad(rd, v, key->must);
-    *(int64_t *)target = json_int(v);
-    return 0;
-}
-
-static int read_duration(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    int64_t ms;
-    if (!json_is(v, JSON_STRING) || duration_parse(json_string(v), &ms) < 0 || ms < key->min || ms > key->max)
-        return manifest_bad(rd, v, key->must);
-    *(int64_t *)target = ms;
-    return 0;
-}
-
-int manifest_size_parse(const char *s, int64_t *ret_bytes)
-{
-    int64_t n = 0;
-    if (!isdigit((unsigned char)*s))
-        return -EINVAL;
-    for (; isdigit((unsigned char)*s); s++)
-        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *s - '0', &n))
-            return -EINVAL;
-    static const char units[] = "KMGT";
-    if (*s != '\0') {
-        const char *unit = strchr(units, toupper((unsigned char)*s));
-        if (!unit || s[1] != '\0' || __builtin_mul_overflow(n, INT64_C(1) << (10 * (unit - units + 1)), &n))
-            return -EINVAL;
-    }
-    *ret_bytes = n;
-    return 0;
-}
-
-static int read_size(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    int64_t bytes = json_int(v);
-    if (json_is(v, JSON_STRING) ? manifest_size_parse(json_string(v), &bytes) < 0 : !json_is(v, JSON_INT))
-        return manifest_bad(rd, v, key->must);
-    if (bytes < key->min || bytes > key->max)
-        return manifest_bad(rd, v, key->must);
-    *(int64_t *)target = bytes;
-    return 0;
-}
-
-static int read_percent(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    int64_t n = 0;
-    const char *s = json_string(v);
-    size_t digits = s ? strspn(s, "0123456789") : 0;
-    if (digits == 0 || digits > 6 || strcmp(s + digits, "%") != 0)
-        return manifest_bad(rd, v, key->must);
-    for (size_t i = 0; i < digits; i++)
-        n = n * 10 + (s[i] - '0');
-    if (n < key->min || n > key->max)
-        return manifest_bad(rd, v, key->must);
-    *(int64_t *)target = n;
-    return 0;
-}
-
-/* --- build and command ------------------------------------------------------------------------------------- */
-
-static int read_text(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    if (!json_is(v, JSON_STRING) || json_string_len(v) == 0 ||
-        json_string_len(v) > MANIFEST_COMMAND_MAX || strspn(json_string(v), " \t\n") == json_string_len(v))
-        return manifest_bad(rd, v, key->must);
-    str_set((char **)target, json_string(v));
-    return 0;
-}
-
-/* A string is run by /bin/sh -c, a list is the arguments as they are. */
-static int read_argv(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
-{
-    char ***argv = target;
-    strv_free(*argv);
-    *argv = NULL;
-    if (json_is(v, JSON_STRING)) {
-        char *text = NULL;
-        int r = read_text(rd, v, key, &text);
-        if (r < 0)
-            return r;
-        strv_push(argv, "/bin/sh");
-        strv_push(argv, "-c");
-        strv_push_take(argv, text);
-        return 0;
-    }
-    if (!json_is(v, JSON_LIST) || json_size(v) == 0 || json_size(v) > MANIFEST_ARGS_MAX)
-        return manifest_bad(rd, v, key->must);
-    size_t total = 0;
-    json_for_each(item, v)
-    {
-        if (!json_is(item, JSON_STRING))
-            return bad_item(rd, v, item, "a string");
-        total += json_string_len(item) + 1;
-        if (item == json_first(v) && json_string_len(item) == 0)
-            return bad_item(rd, v, item, "a program, for the first of them");
-        strv_push(argv, json_string(item));
-    }
-    if (total > MANIFEST_COMMAND_MAX)
-        return error_set(rd->err, -EINVAL, "%s:%d: \"%s\" must be at most %d bytes long, not %zu", rd->file,
-            json_line(v), key->name, MANIFEST_COMMAND_MAX, total);
-    return 0;
-}
+/* --- build ----------------------------------------------------------------------------------------------- */
 
 /* clang-format off */
-static const struct key build_keys[] = {
-    { "command", read_text,     offsetof(struct run_spec, build), 0, 0, "a command as one string" },
-    { "timeout", read_duration, offsetof(struct run_spec, build_timeout_ms), SECOND, 6 * HOUR,
+static const struct manifest_key build_keys[] = {
+    { "command", manifest_read_text,     offsetof(struct run_spec, build), 0, 0, "a command as one string" },
+    { "timeout", manifest_read_duration, offsetof(struct run_spec, build_timeout_ms), SECOND, 6 * HOUR,
       "a duration from \"1s\" to \"6h\"" },
 };
 /* clang-format on */
 
-static int read_build(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_build(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     struct run_spec *run = target;
     if (!json_is(v, JSON_OBJECT))
-        return read_text(rd, v, key, &run->build);
-    int r = read_keys(rd, v, build_keys, ARRAY_SIZE(build_keys), "\"build\"", run);
+        return manifest_read_text(rd, v, key, &run->build);
+    int r = manifest_read_keys(rd, v, build_keys, ARRAY_SIZE(build_keys), "\"build\"", run);
     if (r == 0 && !run->build)
-        return error_set(rd->err, -EINVAL, "%s:%d: \"build\" must have a \"command\"", rd->file, json_line(v));
+        return error_set(
+            rd->err, -EINVAL, "%s:%d: \"build\" must have a \"command\"", rd->file, json_line(v));
     return r;
 }
 
 /* --- health ------------------------------------------------------------------------------------------------ */
 
-static int read_health_path(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_health_path(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     struct health_spec *health = target;
     const char *s = json_string(v);
@@ -247,15 +59,17 @@ static int read_health_path(struct manifest_reader *rd, const struct json *v, co
     return 0;
 }
 
-static int read_health_exec(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_health_exec(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     struct health_spec *health = target;
     health->kind = HEALTH_EXEC;
-    return read_argv(rd, v, key, &health->command);
+    return manifest_read_argv(rd, v, key, &health->command);
 }
 
 /* "tcp": true and "notify": true; false would say nothing. key->min is the kind. */
-static int read_health_flag(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_health_flag(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     struct health_spec *health = target;
     if (!json_is(v, JSON_BOOL) || !json_bool(v))
@@ -266,31 +80,33 @@ static int read_health_flag(struct manifest_reader *rd, const struct json *v, co
 
 /* clang-format off */
 #define HEALTH(m) offsetof(struct health_spec, m)
-static const struct key health_keys[] = {
+static const struct manifest_key health_keys[] = {
     { "http",     read_health_path, 0, 0, 0, "a path like \"/healthz\"" },
     { "tcp",      read_health_flag, 0, HEALTH_TCP, 0, NULL },
     { "exec",     read_health_exec, 0, 0, 0, "a command: a string, or a list of 1 to 256 strings" },
     { "notify",   read_health_flag, 0, HEALTH_NOTIFY, 0, NULL },
-    { "interval", read_duration, HEALTH(interval_ms), 50, HOUR, "a duration from \"50ms\" to \"1h\"" },
-    { "timeout",  read_duration, HEALTH(timeout_ms), 50, 10 * MINUTE, "a duration from \"50ms\" to \"10min\"" },
-    { "passes",   read_int, HEALTH(passes), 1, 100, "a whole number from 1 to 100" },
-    { "deadline", read_duration, HEALTH(deadline_ms), SECOND, HOUR, "a duration from \"1s\" to \"1h\"" },
+    { "interval", manifest_read_duration, HEALTH(interval_ms), 50, HOUR, "a duration from \"50ms\" to \"1h\"" },
+    { "timeout",  manifest_read_duration, HEALTH(timeout_ms), 50, 10 * MINUTE, "a duration from \"50ms\" to \"10min\"" },
+    { "passes",   manifest_read_int, HEALTH(passes), 1, 100, "a whole number from 1 to 100" },
+    { "deadline", manifest_read_duration, HEALTH(deadline_ms), SECOND, HOUR, "a duration from \"1s\" to \"1h\"" },
 };
 /* clang-format on */
 
-static int read_health(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_health(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     static const char *const kinds[] = { "http", "tcp", "exec", "notify" };
     const struct json *chosen = NULL;
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         const struct json *kind = json_get(v, kinds[i]);
         if (kind && chosen)
-            return error_set(rd->err, -EINVAL, "%s:%d: \"health\" must have one of \"%s\" and \"%s\", not both",
-                rd->file, json_line(kind), json_key(chosen), kinds[i]);
+            return error_set(rd->err, -EINVAL,
+                "%s:%d: \"health\" must have one of \"%s\" and \"%s\", not both", rd->file, json_line(kind),
+                json_key(chosen), kinds[i]);
         if (kind)
             chosen = kind;
     }
-    return read_keys(rd, v, health_keys, ARRAY_SIZE(health_keys), "\"health\"", target);
+    return manifest_read_keys(rd, v, health_keys, ARRAY_SIZE(health_keys), "\"health\"", target);
 }
 
 /* --- depends, routes, env ---------------------------------------------------------------------------------- */
@@ -317,7 +133,8 @@ static bool is_range(const char *s)
     return good;
 }
 
-static int read_depends(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_depends(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     char ***depends = target;
     if (!json_is(v, JSON_OBJECT) || json_size(v) > MANIFEST_DEPENDS_MAX)
@@ -357,7 +174,8 @@ static char *route_normalise(const char *s)
     return xasprintf("%s%s", host, path);
 }
 
-static int read_routes(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_routes(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     char ***routes = target;
     if (!json_is(v, JSON_LIST) || json_size(v) > MANIFEST_ROUTES_MAX)
@@ -367,16 +185,18 @@ static int read_routes(struct manifest_reader *rd, const struct json *v, const s
         _cleanup_(free_ptr) char *route =
             json_is(item, JSON_STRING) ? route_normalise(json_string(item)) : NULL;
         if (!route)
-            return bad_item(rd, v, item, "a host name with or without a path, like \"example.com/shop\"");
+            return manifest_bad_item(
+                rd, v, item, "a host name with or without a path, like \"example.com/shop\"");
         if (strv_contains(*routes, route))
-            return error_set(rd->err, -EINVAL, "%s:%d: route \"%s\" is there twice", rd->file,
-                json_line(item), route);
+            return error_set(
+                rd->err, -EINVAL, "%s:%d: route \"%s\" is there twice", rd->file, json_line(item), route);
         strv_push_take(routes, steal_ptr(route));
     }
     return 0;
 }
 
-static int read_env(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_env(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     char ***env = target;
     size_t total = 0;
@@ -388,8 +208,8 @@ static int read_env(struct manifest_reader *rd, const struct json *v, const stru
         if (!name_is_env_key(name)) {
             _cleanup_(strbuf_done) struct strbuf safe = STRBUF_INIT;
             strbuf_add_printable(&safe, name, strlen(name), 60);
-            return error_set(rd->err, -EINVAL, "%s:%d: \"%s\" is no name of an environment variable", rd->file,
-                json_line(item), strbuf_str(&safe));
+            return error_set(rd->err, -EINVAL, "%s:%d: \"%s\" is no name of an environment variable",
+                rd->file, json_line(item), strbuf_str(&safe));
         }
         if (strcmp(name, "PORT") == 0 || strcmp(name, "HOST") == 0 || strncmp(name, "STAGECOACH_", 11) == 0)
             return error_set(rd->err, -EINVAL,
@@ -415,7 +235,8 @@ static const struct { const char *name; int number; } signals[] = {
 };
 /* clang-format on */
 
-static int read_signal(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_signal(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     for (size_t i = 0; json_is(v, JSON_STRING) && i < ARRAY_SIZE(signals); i++)
         if (strcmp(json_string(v), signals[i].name) == 0) {
@@ -427,33 +248,36 @@ static int read_signal(struct manifest_reader *rd, const struct json *v, const s
 
 /* clang-format off */
 #define LIMITS(m) offsetof(struct limits_spec, m)
-static const struct key limits_keys[] = {
-    { "memory", read_size,    LIMITS(memory_bytes), INT64_C(4) << 20, INT64_C(16) << 40,
+static const struct manifest_key limits_keys[] = {
+    { "memory", manifest_read_size,    LIMITS(memory_bytes), INT64_C(4) << 20, INT64_C(16) << 40,
       "a size from \"4M\" to \"16T\"" },
-    { "cpu",    read_percent, LIMITS(cpu_percent), 1, 100000, "a percentage of one core like \"50%\"" },
-    { "tasks",  read_int,     LIMITS(tasks), 1, 1000000, "a whole number from 1 to 1000000" },
+    { "cpu",    manifest_read_percent, LIMITS(cpu_percent), 1, 100000, "a percentage of one core like \"50%\"" },
+    { "tasks",  manifest_read_int,     LIMITS(tasks), 1, 1000000, "a whole number from 1 to 1000000" },
 };
 
 #define STOP(m) offsetof(struct stop_spec, m)
-static const struct key stop_keys[] = {
+static const struct manifest_key stop_keys[] = {
     { "signal", read_signal,   STOP(signal), 0, 0, "a signal like \"SIGTERM\", \"SIGINT\", \"SIGQUIT\" or \"SIGUSR1\"" },
-    { "drain",  read_duration, STOP(drain_ms), 0, 24 * HOUR, "a duration from \"0s\" to \"24h\"" },
-    { "kill",   read_duration, STOP(kill_ms), 100, HOUR, "a duration from \"100ms\" to \"1h\"" },
+    { "drain",  manifest_read_duration, STOP(drain_ms), 0, 24 * HOUR, "a duration from \"0s\" to \"24h\"" },
+    { "kill",   manifest_read_duration, STOP(kill_ms), 100, HOUR, "a duration from \"100ms\" to \"1h\"" },
 };
 /* clang-format on */
 
-static int read_limits(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_limits(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
-    return read_keys(rd, v, limits_keys, ARRAY_SIZE(limits_keys), "\"limits\"", target);
+    return manifest_read_keys(rd, v, limits_keys, ARRAY_SIZE(limits_keys), "\"limits\"", target);
 }
 
-static int read_stop(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_stop(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
-    return read_keys(rd, v, stop_keys, ARRAY_SIZE(stop_keys), "\"stop\"", target);
+    return manifest_read_keys(rd, v, stop_keys, ARRAY_SIZE(stop_keys), "\"stop\"", target);
 }
 
 /* A user name as useradd takes it; "dynamic" is one too. */
-static int read_user(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_user(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     const char *s = json_string(v);
     bool good = s && (islower((unsigned char)*s) || *s == '_') && strlen(s) <= 31;
@@ -465,7 +289,8 @@ static int read_user(struct manifest_reader *rd, const struct json *v, const str
     return 0;
 }
 
-static int read_version(struct manifest_reader *rd, const struct json *v, const struct key *key, void *target)
+static int read_version(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
 {
     struct semver version;
     if (!json_is(v, JSON_STRING) || semver_parse(json_string(v), &version, NULL) < 0)
@@ -480,22 +305,22 @@ static int read_version(struct manifest_reader *rd, const struct json *v, const 
 
 /* clang-format off */
 #define SERVICE(m) offsetof(struct manifest_service, m)
-static const struct key service_keys[] = {
+static const struct manifest_key service_keys[] = {
     { "version",   read_version, SERVICE(version), 0, 0, "a version like \"1.2.3\"" },
     { "build",     read_build,   SERVICE(run), 0, 0, "a command as one string" },
-    { "command",   read_argv,    SERVICE(run.command), 0, 0, "a command: a string, or a list of 1 to 256 strings" },
-    { "port",      read_bool,    SERVICE(run.port), 0, 0, NULL },
+    { "command",   manifest_read_argv,    SERVICE(run.command), 0, 0, "a command: a string, or a list of 1 to 256 strings" },
+    { "port",      manifest_read_bool,    SERVICE(run.port), 0, 0, NULL },
     { "health",    read_health,  SERVICE(run.health), 0, 0, NULL },
     { "depends",   read_depends, SERVICE(depends), 0, 0, "an object of at most 100 services and ranges" },
     { "routes",    read_routes,  SERVICE(routes), 0, 0, "a list of at most 100 routes" },
-    { "instances", read_int,     SERVICE(instances), 0, INSTANCES_MAX, "a whole number from 0 to 1000" },
+    { "instances", manifest_read_int,     SERVICE(instances), 0, INSTANCES_MAX, "a whole number from 0 to 1000" },
     { "env",       read_env,     SERVICE(run.env), 0, 0, "an object of at most 200 strings" },
     { "limits",    read_limits,  SERVICE(run.limits), 0, 0, NULL },
     { "stop",      read_stop,    SERVICE(run.stop), 0, 0, NULL },
     { "user",      read_user,    SERVICE(run.user), 0, 0, "\"dynamic\" or the name of a user" },
 };
 /* clang-format on */
-_Static_assert(ARRAY_SIZE(service_keys) <= KEYS_MAX, "known words fit");
+_Static_assert(ARRAY_SIZE(service_keys) <= MANIFEST_KEYS_MAX, "known words fit");
 
 void manifest_run_defaults(struct run_spec *run)
 {
@@ -503,7 +328,11 @@ void manifest_run_defaults(struct run_spec *run)
         .build_timeout_ms = 15 * MINUTE,
         .port = true,
         .user = xstrdup("dynamic"),
-        .health = { .kind = -1, .interval_ms = SECOND, .timeout_ms = 2 * SECOND, .deadline_ms = MINUTE, .passes = 3 },
+        .health = { .kind = -1,
+            .interval_ms = SECOND,
+            .timeout_ms = 2 * SECOND,
+            .deadline_ms = MINUTE,
+            .passes = 3 },
         .stop = { .signal = SIGTERM, .drain_ms = 30 * SECOND, .kill_ms = 10 * SECOND },
     };
 }
@@ -537,7 +366,7 @@ int manifest_read_service(struct manifest_reader *rd, const struct json *v, stru
 {
     rd->service = service->name;
     _cleanup_(free_ptr) char *where = xasprintf("service \"%s\"", service->name);
-    int r = read_keys(rd, v, service_keys, ARRAY_SIZE(service_keys), where, service);
+    int r = manifest_read_keys(rd, v, service_keys, ARRAY_SIZE(service_keys), where, service);
     if (r < 0)
         return r;
     if (!service->run.command)

@@ -6,9 +6,12 @@
 
 #include "common/mem.h"
 
-#define OPTION(section_, key_, type_, member_, min_, max_, fallback_, help_)                                 \
-    { .section = (section_), .key = (key_), .type = (type_), .offset = offsetof(struct hubd_config, member_), \
-      .min = (min_), .max = (max_), .fallback = (fallback_), .help = (help_) }
+#define OPTION(section_, key_, type_, member_, min_, max_, fallback_, help_)           \
+    {                                                                                  \
+        .section = (section_), .key = (key_), .type = (type_),                         \
+        .offset = offsetof(struct hubd_config, member_), .min = (min_), .max = (max_), \
+        .fallback = (fallback_), .help = (help_)                                       \
+    }
 
 #define DAY_MS (24LL * 3600 * 1000)
 

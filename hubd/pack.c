@@ -65,7 +65,7 @@ struct packs {
     char *directory;
     struct map *by_key;
     struct list packs;
-    struct list queue;   /* transfers ready to go */
+    struct list queue; /* transfers ready to go */
     struct list running;
     size_t n_waiting, n_running, n_making;
     int64_t bytes;
@@ -107,7 +107,8 @@ static void send_more(void *arg)
         int64_t left = transfer->size - transfer->sent;
         ssize_t n = pread(transfer->fd, block, left < PACK_CHUNK ? (size_t)left : PACK_CHUNK, transfer->sent);
         if (n <= 0) {
-            log_error(NULL, "can't read %s: %s", transfer->path, n < 0 ? strerror(errno) : "it became shorter");
+            log_error(
+                NULL, "can't read %s: %s", transfer->path, n < 0 ? strerror(errno) : "it became shorter");
             http_answer_abort(transfer->conn);
             return;
         }
@@ -190,7 +191,8 @@ static void fail(struct pack *pack, int status, const char *reason)
 {
     _cleanup_(free_ptr) char *text = xasprintf("%s\n", reason);
     pack->packs->n_making--;
-    log_warning(&(struct log_about){ .app = pack->app }, "no pack of %s %.8s: %s", pack->app, pack->commit, reason);
+    log_warning(
+        &(struct log_about){ .app = pack->app }, "no pack of %s %.8s: %s", pack->app, pack->commit, reason);
     while (!list_empty(&pack->transfers)) {
         struct transfer *transfer = list_first(&pack->transfers, struct transfer, of_pack);
         list_remove(&transfer->of_pack);
@@ -203,8 +205,7 @@ static void fail(struct pack *pack, int status, const char *reason)
 static void trim(struct packs *packs)
 {
     struct pack *pack, *tmp;
-    list_for_each_safe(pack, tmp, &packs->packs, of_packs)
-    {
+    list_for_each_safe (pack, tmp, &packs->packs, of_packs) {
         if (packs->bytes <= packs->hub->config.pack_cache_bytes)
             return;
         if (pack->state == PACK_READY)
@@ -265,12 +266,12 @@ static void on_pack_exit(struct child *child, int status, void *arg)
 static int run_git(struct pack *pack, bool has_base, struct error *err)
 {
     struct hubd *hub = pack->packs->hub;
-    static const char *const words[] = { "--shallow-file", "", "pack-objects", "--revs", "--thin", "--shallow",
-        "--stdout", "--delta-base-offset", "-q", NULL };
+    static const char *const words[] = { "--shallow-file", "", "pack-objects", "--revs", "--thin",
+        "--shallow", "--stdout", "--delta-base-offset", "-q", NULL };
     _cleanup_(free_ptr) char *path = repo_path(hub->repos, pack->app);
     _cleanup_(free_ptr) char *input = has_base
-                                          ? xasprintf("--shallow %s\n%s\n^%s\n", pack->commit, pack->commit, pack->base)
-                                          : xasprintf("--shallow %s\n%s\n", pack->commit, pack->commit);
+        ? xasprintf("--shallow %s\n%s\n^%s\n", pack->commit, pack->commit, pack->base)
+        : xasprintf("--shallow %s\n%s\n", pack->commit, pack->commit);
     pack->fd = open(pack->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (pack->fd < 0)
         return error_set_errno(err, -errno, "can't write %s", pack->path);
@@ -305,9 +306,9 @@ static void on_has(void *arg, int result, const char *reason, const struct gitwo
         has_base = has_base || (pack->base && strcmp(rows[i].commit, pack->base) == 0);
     }
     if (result < 0 || !has_commit) {
-        _cleanup_(free_ptr) char *text = result < 0 ? xstrdup(reason)
-                                                    : xasprintf("the source of %s %.8s is missing: push it again",
-                                                          pack->app, pack->commit);
+        _cleanup_(free_ptr) char *text = result < 0
+            ? xstrdup(reason)
+            : xasprintf("the source of %s %.8s is missing: push it again", pack->app, pack->commit);
         fail(pack, 404, text);
     } else if (run_git(pack, has_base, &err) < 0) {
         fail(pack, 503, err.text);
@@ -320,7 +321,9 @@ static void make(struct pack *pack)
     struct error err = { 0 };
     _cleanup_(free_ptr) char *path = repo_path(hub->repos, pack->app);
     const char *args[] = { "has", path, pack->commit, pack->base, NULL };
-    struct gitwork_spec spec = { .program = hub->config.gitwork, .args = args, .on_done = on_has, .arg = pack };
+    struct gitwork_spec spec = {
+        .program = hub->config.gitwork, .args = args, .on_done = on_has, .arg = pack
+    };
     pack->state = PACK_MAKING;
     pack->packs->n_making++;
     if (gitwork_start(hub->loop, &spec, &pack->work, &err) < 0)
@@ -330,8 +333,7 @@ static void make(struct pack *pack)
 static void make_next(struct packs *packs)
 {
     struct pack *pack, *tmp;
-    list_for_each_safe(pack, tmp, &packs->packs, of_packs)
-    {
+    list_for_each_safe (pack, tmp, &packs->packs, of_packs) {
         if (packs->n_making >= PACK_MAKING_MAX)
             return;
         if (pack->state == PACK_WAITING)
@@ -391,8 +393,8 @@ static bool is_ordered(const struct state *state, const char *host, const char *
     return false;
 }
 
-static int check_drone(
-    struct http_conn *conn, const struct http1_head *head, const char *app, const char *commit, struct error *err)
+static int check_drone(struct http_conn *conn, const struct http1_head *head, const char *app,
+    const char *commit, struct error *err)
 {
     struct enroll_guest who = { 0 };
     int r = http_who(conn, head, &who, err);

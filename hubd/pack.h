@@ -7,10 +7,10 @@
 
 #include "common/error.h"
 
-#define PACK_MAKING_MAX 2     /* computed at a time */
+#define PACK_MAKING_MAX    2  /* computed at a time */
 #define PACK_TRANSFERS_MAX 16 /* served at a time; others wait in order */
-#define PACK_WAITING_MAX 4096
-#define PACK_CHUNK (64 * 1024)
+#define PACK_WAITING_MAX   4096
+#define PACK_CHUNK         (64 * 1024)
 
 struct http1_head;
 struct http_conn;

@@ -12,7 +12,7 @@
 #include "common/strbuf.h"
 #include "common/strv.h"
 
-#define MIB (INT64_C(1024) * 1024)
+#define MIB      (INT64_C(1024) * 1024)
 #define ROOM_ANY INT64_MAX
 
 char *place_format_bytes(int64_t bytes, char *buf)
@@ -72,7 +72,8 @@ static int check_names(
     return 0;
 }
 
-static void add_reason(struct strbuf *sb, const struct place_wish *wish, const struct place_host *host, int width)
+static void add_reason(
+    struct strbuf *sb, const struct place_wish *wish, const struct place_host *host, int width)
 {
     char each[32], left[32], away[CLOCK_STAMP_MAX];
     strbuf_addf(sb, "\n  %-*s  ", width, host->name);
@@ -128,7 +129,8 @@ int place(const struct place_wish *wish, const struct place_host *hosts, size_t 
         return r;
     struct candidate *all = xcalloc(n_hosts + 1, sizeof(*all));
     for (size_t i = 0; i < n_hosts; i++)
-        all[i] = (struct candidate){ &hosts[i], room(wish, &hosts[i]), hosts[i].n_same, hosts[i].n_instances };
+        all[i] =
+            (struct candidate){ &hosts[i], room(wish, &hosts[i]), hosts[i].n_same, hosts[i].n_instances };
 
     for (int64_t k = 0; k < wish->count; k++) {
         struct candidate *best = NULL;

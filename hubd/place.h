@@ -15,15 +15,15 @@
 struct place_host {
     const char *name;
     bool online;
-    const char *problem;  /* why it takes nothing ("cordoned by ops"); NULL: it does */
-    int64_t away_ms;      /* when not online */
+    const char *problem;       /* why it takes nothing ("cordoned by ops"); NULL: it does */
+    int64_t away_ms;           /* when not online */
     int64_t memory_free_bytes; /* -1: unknown, then it is not counted */
     int64_t n_instances;
-    int64_t n_same;       /* of the release to be placed */
+    int64_t n_same; /* of the release to be placed */
 };
 
 struct place_wish {
-    const char *what;     /* "web@0.2.4" */
+    const char *what; /* "web@0.2.4" */
     int64_t count;
     int64_t total;        /* as the user counts: with those that run already; for the refusal's text */
     char *const *hosts;   /* only these; NULL: any */

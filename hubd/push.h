@@ -10,10 +10,10 @@
 #include "common/error.h"
 #include "hubd/enroll.h"
 
-#define PUSH_TIPS_MAX 10000 /* refs in one push */
-#define PUSH_BATCH 500      /* manifests read by one helper */
-#define PUSH_JOBS_MAX 4     /* helpers at work at a time, for all apps */
-#define PUSH_LINES_TIPS 20  /* tips told of one by one to the pusher */
+#define PUSH_TIPS_MAX   10000 /* refs in one push */
+#define PUSH_BATCH      500   /* manifests read by one helper */
+#define PUSH_JOBS_MAX   4     /* helpers at work at a time, for all apps */
+#define PUSH_LINES_TIPS 20    /* tips told of one by one to the pusher */
 
 struct hubd;
 struct pushes;

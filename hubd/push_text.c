@@ -26,7 +26,8 @@ static char *name_of_key(const char *key)
     return name;
 }
 
-void push_text_tip(struct push_text *text, const char *app, const char *commit, char *const *keys, const char *fault)
+void push_text_tip(
+    struct push_text *text, const char *app, const char *commit, char *const *keys, const char *fault)
 {
     text->n_tips++;
     if (text->n_tips > PUSH_LINES_TIPS)
@@ -34,15 +35,15 @@ void push_text_tip(struct push_text *text, const char *app, const char *commit, 
     _cleanup_(strbuf_done) struct strbuf line = STRBUF_INIT;
     strbuf_addf(&line, "%s %.8s ", app, commit);
     char *key;
-    strv_for_each(key, (char **)keys)
-    {
+    strv_for_each (key, (char **)keys) {
         _cleanup_(free_ptr) char *name = name_of_key(key);
         strbuf_addf(&line, " %s", name);
     }
     if (!keys && fault)
         strbuf_addf(&line, " not registered: %s", fault);
     else if (!keys)
-        strbuf_adds(&line, " nothing to run: no stagecoach.json, no start script in package.json, no Procfile");
+        strbuf_adds(
+            &line, " nothing to run: no stagecoach.json, no start script in package.json, no Procfile");
     strv_push(&text->tips, strbuf_str(&line));
 }
 
@@ -53,11 +54,11 @@ void push_text_release(
     strv_push(&text->names, name);
     if (text->n_tips > PUSH_LINES_TIPS)
         return;
-    const struct release *first = strcmp(plain, release->version) != 0
-                                      ? state_release(state, release->service, plain)
-                                      : NULL;
+    const struct release *first =
+        strcmp(plain, release->version) != 0 ? state_release(state, release->service, plain) : NULL;
     if (first)
-        strv_push_take(&text->releases, xasprintf("%s = %.8s  (%s is %.8s for ever)", name, release->commit, plain, first->commit));
+        strv_push_take(&text->releases,
+            xasprintf("%s = %.8s  (%s is %.8s for ever)", name, release->commit, plain, first->commit));
     else
         strv_push_take(&text->releases, xasprintf("%s = %.8s", name, release->commit));
     /* The first service of the newest tip: tips come oldest first, services in the manifest's order. */
@@ -74,7 +75,8 @@ char **push_text_lines(const struct push_text *text)
     char **lines = strv_copy(text->tips), *line;
     if (text->n_tips > PUSH_LINES_TIPS)
         strv_push_take(&lines, xasprintf("… and %zu more", text->n_tips - PUSH_LINES_TIPS));
-    strv_for_each(line, text->releases) strv_push(&lines, line);
+    strv_for_each (line, text->releases)
+        strv_push(&lines, line);
     if (text->deploy)
         strv_push_take(&lines, xasprintf("deploy with  stagecoachctl deploy %s", text->deploy));
     return lines;

@@ -14,7 +14,7 @@
 #include "hubd/manifest.h"
 #include "hubd/txn.h"
 
-#define HASH_DIGITS 8
+#define HASH_DIGITS      8
 #define HASH_DIGITS_LONG 16 /* where 8 digits are taken by another commit */
 
 /* --- forms --------------------------------------------------------------------------------------------------- */
@@ -40,7 +40,8 @@ enum release_form release_form(const char *what)
 /* --- lookups ---------------------------------------------------------------------------------------------------- */
 
 /* True if a is to be taken before b where both fit. */
-static bool is_newer(const struct release *a, const struct semver *av, const struct release *b, const struct semver *bv)
+static bool is_newer(
+    const struct release *a, const struct semver *av, const struct release *b, const struct semver *bv)
 {
     int order = semver_compare(av, bv);
     return order > 0 || (order == 0 && a->seq > b->seq);
@@ -197,7 +198,8 @@ static const struct service *route_owner(const struct state *state, const char *
     return NULL;
 }
 
-int release_check(const struct state *state, const char *app, const struct manifest *manifest, struct error *err)
+int release_check(
+    const struct state *state, const char *app, const struct manifest *manifest, struct error *err)
 {
     for (size_t i = 0; i < manifest->n_services; i++) {
         const struct manifest_service *s = &manifest->services[i];
@@ -205,8 +207,7 @@ int release_check(const struct state *state, const char *app, const struct manif
         if (owner && owner->app && strcmp(owner->app, app) != 0)
             return error_set(err, -EEXIST, "service \"%s\" belongs to app \"%s\"", s->name, owner->app);
         char *route;
-        strv_for_each(route, s->routes)
-        {
+        strv_for_each (route, s->routes) {
             owner = route_owner(state, route, app);
             if (owner)
                 return error_set(err, -EEXIST, "route \"%s\" belongs to service \"%s\" of app \"%s\"", route,
@@ -233,8 +234,8 @@ static char *free_version(struct txn *txn, const char *service, const char *plai
 {
     const int digits[] = { 0, HASH_DIGITS, HASH_DIGITS_LONG, NAME_COMMIT_LEN };
     for (size_t i = 0; i < ARRAY_SIZE(digits); i++) {
-        _cleanup_(free_ptr) char *version = digits[i] == 0 ? xstrdup(plain)
-                                                          : xasprintf("%s+g%.*s", plain, digits[i], commit);
+        _cleanup_(free_ptr) char *version =
+            digits[i] == 0 ? xstrdup(plain) : xasprintf("%s+g%.*s", plain, digits[i], commit);
         _cleanup_(free_ptr) char *key = xasprintf("%s/%s", service, version);
         if (!txn_get(txn, STATE_RELEASE, key))
             return steal_ptr(version);
@@ -242,8 +243,8 @@ static char *free_version(struct txn *txn, const char *service, const char *plai
     return NULL;
 }
 
-static void register_service(struct txn *txn, const struct release_push *push, const struct manifest_service *s,
-    const char *version, const char *key)
+static void register_service(struct txn *txn, const struct release_push *push,
+    const struct manifest_service *s, const char *version, const char *key)
 {
     if (!txn_get(txn, STATE_SERVICE, s->name)) {
         struct service *service = txn_edit(txn, STATE_SERVICE, s->name);

@@ -108,7 +108,8 @@ static int decide_name(struct hubd *hub, struct txn *txn, void *arg, struct erro
     int r = manifest_read(&source, &manifest, err);
     if (r == MANIFEST_ABSENT || (r == 0 && !manifest_get(&manifest, find->service))) {
         manifest_clear(&manifest);
-        return error_set(err, -ENOENT, "commit %.8s of %s has no service \"%s\"", row->commit, find->app, find->service);
+        return error_set(
+            err, -ENOENT, "commit %.8s of %s has no service \"%s\"", row->commit, find->app, find->service);
     }
     if (r < 0)
         return error_prefix(err, "commit %.8s of %s", row->commit, find->app);
@@ -143,7 +144,8 @@ static void on_named(struct hubd *hub, int result, const struct error *err, void
     finish(find);
 }
 
-static void on_manifest(void *arg, int result, const char *reason, const struct gitwork_row *rows, size_t n_rows)
+static void on_manifest(
+    void *arg, int result, const char *reason, const struct gitwork_row *rows, size_t n_rows)
 {
     struct find *find = arg;
     if (result < 0 || n_rows != 1 || !rows[0].commit) {
@@ -204,7 +206,8 @@ static void fall_back(struct find *find, const char *reason)
         find->result = error_set(&find->err, -EIO, "%s", reason);
 }
 
-static void on_resolved(void *arg, int result, const char *reason, const struct gitwork_row *rows, size_t n_rows)
+static void on_resolved(
+    void *arg, int result, const char *reason, const struct gitwork_row *rows, size_t n_rows)
 {
     struct find *find = arg;
     const struct state *state = &find->finds->hub->state;

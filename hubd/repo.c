@@ -23,7 +23,8 @@
 #include "hubd/hubd.h"
 
 #define TEMPLATE_NAME ".empty.git"
-#define TRASH_PREFIX ".trash-"
+#define TRASH_PREFIX  ".trash-"
+#define MAINTENANCE_NICE 19
 
 /* A child that nobody waits for: it is logged when it fails. */
 struct errand {
@@ -71,7 +72,7 @@ static void on_errand_exit(struct child *child, int status, void *arg)
     loop_free_later(errand->repos->hub->loop, errand, errand_free);
 }
 
-static void errand_start(struct repos *repos, char *what, char *const *argv, const char *input)
+static void errand_start(struct repos *repos, char *what, char *const *argv, const char *input, int niceness)
 {
     struct errand *errand = xcalloc(1, sizeof(*errand));
     struct error err = { 0 };
@@ -83,6 +84,7 @@ static void errand_start(struct repos *repos, char *what, char *const *argv, con
         .env = (const char *const *)env,
         .stdin_kind = input ? CHILD_STDIN_PIPE : CHILD_STDIN_NULL,
         .merge_stderr = true,
+        .nice = niceness,
         .on_stdout = on_errand_output,
         .on_exit = on_errand_exit,
         .arg = errand,
@@ -109,7 +111,7 @@ static void remove_tree(struct repos *repos, const char *path)
         return;
     }
     char *argv[] = { (char *)"/bin/rm", (char *)"-rf", (char *)"--", trash, NULL };
-    errand_start(repos, xasprintf("removing %s", path), argv, NULL);
+    errand_start(repos, xasprintf("removing %s", path), argv, NULL, 0);
 }
 
 /* --- paths and command lines ------------------------------------------------------------------------------------- */
@@ -144,6 +146,11 @@ char **repo_git_argv(const struct repos *repos, const char *path, const char *co
     };
     const struct hubd_config *config = &repos->hub->config;
     char **argv = NULL;
+    /* By the helper, which shuts git in: what is pushed is a stranger's, and keys and state are the same user's. */
+    strv_push(&argv, config->gitwork);
+    strv_push(&argv, "run");
+    strv_push_take(&argv, xasprintf("--write=%s", path));
+    strv_push_take(&argv, xasprintf("--read=%s", config->hooks_dir));
     strv_push(&argv, config->git);
     for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
         strv_push(&argv, "-c");
@@ -163,7 +170,8 @@ char **repo_git_argv(const struct repos *repos, const char *path, const char *co
 char **repo_git_env(const struct repos *repos)
 {
     static const char *const fixed[] = { "PATH=/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C",
-        "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0" };
+        "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
+        "GIT_COMMITTER_NAME=stagecoach", "GIT_COMMITTER_EMAIL=stagecoach@localhost" };
     char **env = NULL;
     for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
         strv_push(&env, fixed[i]);
@@ -175,7 +183,7 @@ void repo_update_refs(struct repos *repos, const char *app, const char *text)
     _cleanup_(free_ptr) char *path = repo_path(repos, app);
     const char *const words[] = { "-C", path, "update-ref", "--stdin", NULL };
     char **argv = repo_git_argv(repos, path, words);
-    errand_start(repos, xasprintf("keeping the releases of %s", app), argv, text);
+    errand_start(repos, xasprintf("keeping the releases of %s", app), argv, text, 0);
     strv_free(argv);
 }
 
@@ -245,7 +253,7 @@ static bool has_refs(const char *path)
 {
     _cleanup_(free_ptr) char *packed = xasprintf("%s/packed-refs", path);
     return access(packed, F_OK) == 0 || !directory_is_empty(path, "refs/heads") ||
-           !directory_is_empty(path, "refs/tags");
+        !directory_is_empty(path, "refs/tags");
 }
 
 void repo_tidy(struct repos *repos, const char *app)
@@ -255,6 +263,36 @@ void repo_tidy(struct repos *repos, const char *app)
         remove_tree(repos, path);
     else
         remove_incoming(repos, path);
+}
+
+/* --- maintenance --------------------------------------------------------------------------------------------------- */
+
+static size_t count_packs(const char *path)
+{
+    _cleanup_(free_ptr) char *packs = xasprintf("%s/objects/pack", path);
+    DIR *dir = opendir(packs);
+    size_t n = 0;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir)) != NULL) {
+        size_t len = strlen(entry->d_name);
+        n += len > 5 && strcmp(entry->d_name + len - 5, ".pack") == 0;
+    }
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+/* Each push leaves a pack. Small ones are joined until each is at least twice as large as the next, which costs
+ * little and drops no object. */
+void repo_maintain(struct repos *repos, const char *app)
+{
+    _cleanup_(free_ptr) char *path = repo_path(repos, app);
+    if (count_packs(path) < REPO_PACKS_MAX)
+        return;
+    const char *const words[] = { "-C", path, "repack", "-d", "-q", "--geometric=2", NULL };
+    char **argv = repo_git_argv(repos, path, words);
+    errand_start(repos, xasprintf("joining the packs of %s", app), argv, NULL, MAINTENANCE_NICE);
+    strv_free(argv);
 }
 
 /* --- start ----------------------------------------------------------------------------------------------------------- */

@@ -9,7 +9,8 @@
 
 #include "common/error.h"
 
-struct child;
+#define REPO_PACKS_MAX 40 /* packs of a repository above which it is tidied up */
+
 struct hubd;
 struct repos;
 
@@ -28,6 +29,9 @@ _must_check_ int repo_create(struct repos *repos, const char *app, struct error 
 /* After a push that ended, with no other under way on the app: half packs go, and the whole repository if it
  * has neither refs nor an app in the state. */
 void repo_tidy(struct repos *repos, const char *app);
+
+/* After a push, with no other under way on the app: too many packs are joined, in the background. */
+void repo_maintain(struct repos *repos, const char *app);
 
 /* "git", its settings for this repository, then words; a vector, the caller's. */
 char **repo_git_argv(const struct repos *repos, const char *path, const char *const *words);

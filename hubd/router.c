@@ -26,7 +26,7 @@ struct router {
     bool busy;               /* a step is in flight */
     int64_t step;            /* the epoch of that step */
     int64_t prepared;
-    int64_t refused;         /* the epoch it refused */
+    int64_t refused; /* the epoch it refused */
     char *refusal;
     struct timer retry;
 };
@@ -111,14 +111,19 @@ static int decide_arrival(struct hubd *hub, struct txn *txn, void *arg, struct e
         str_set(&row->version, arrival->version);
         str_set(&row->address, arrival->address);
     }
-    txn_event(txn, &(struct msg_event){ .who = arrival->name, .kind = (char *)"router", .host = arrival->name,
-                       .text = arrival->text });
+    txn_event(txn,
+        &(struct msg_event){
+            .who = arrival->name, .kind = (char *)"router", .host = arrival->name, .text = arrival->text });
     return 0;
 }
 
 static void on_arrival_done(struct hubd *hub, int result, const struct error *err, void *arg)
 {
     struct arrival *arrival = arg;
+    const struct router *router = map_get(hub->routers, arrival->name);
+    /* What could not be written down is not registered: it shall come again. */
+    if (result < 0 && arrival->version && router && router->session && !hub->stopping)
+        session_close(router->session, "%s", err->text);
     hubd_reconcile_soon(hub);
     routers_pump(hub);
     free(arrival->name);
@@ -158,10 +163,13 @@ void router_connected(struct session *session)
     facts->seen = loop_wall(hub->loop);
     facts->acked_epoch = router->ahead ? 0 : hello->counter;
     facts->report_epoch = 0;
+    /* It says anew what is in flight; one that was restarted has nothing. */
+    map_for_each (it, facts->traffic)
+        ((struct endpoint_traffic *)it.value)->in_flight = 0;
     if (router->ahead)
         log_error((&(struct log_about){ .host = peer->name }),
-            "this hub is older than router %s (epoch %" PRId64 " < %" PRId64 "): it gets no table", peer->name,
-            decided, hello->counter);
+            "this hub is older than router %s (epoch %" PRId64 " < %" PRId64 "): it gets no table",
+            peer->name, decided, hello->counter);
     const char *version = hello->version ? hello->version : "?";
     tell_arrival(router, version, peer->address,
         xasprintf("router %s is there (stagecoach-routerd %s, epoch %" PRId64 ")", peer->name, version,
@@ -203,8 +211,8 @@ static void refuse(struct router *router, const char *reason)
     router->refused = router->step;
     free(router->refusal);
     router->refusal = xstrdup(reason ? reason : "no reason given");
-    log_error((&(struct log_about){ .host = router->name }), "router %s refuses epoch %" PRId64 ": %s", router->name,
-        router->step, router->refusal);
+    log_error((&(struct log_about){ .host = router->name }), "router %s refuses epoch %" PRId64 ": %s",
+        router->name, router->step, router->refusal);
     timer_set(&router->retry, ROUTER_RETRY_MS);
 }
 
@@ -277,7 +285,8 @@ static void send_table(struct router *router, int64_t epoch)
 void router_pump(struct router *router)
 {
     struct hubd *hub = router->hub;
-    if (!router_is_usable(router) || router->busy || hub->stopping || !state_get(&hub->state, STATE_ROUTER, router->name))
+    if (!router_is_usable(router) || router->busy || hub->stopping ||
+        !state_get(&hub->state, STATE_ROUTER, router->name))
         return;
     int64_t wanted = epochs_wanted(hub), decided = state_meta(&hub->state)->epoch;
     int64_t acked = facts_router(&hub->facts, router->name)->acked_epoch;
@@ -293,7 +302,8 @@ void router_pump(struct router *router)
 
 void routers_pump(struct hubd *hub)
 {
-    map_for_each(it, hub->routers) router_pump(it.value);
+    map_for_each (it, hub->routers)
+        router_pump(it.value);
 }
 
 /* --- what it counts -------------------------------------------------------------------------------------- */

@@ -35,8 +35,7 @@ const char *routes_owner(const struct txn *view, const char *route, const char *
         if (!service || (except && strcmp(service->name, except) == 0))
             continue;
         char *other;
-        strv_for_each(other, service->routes)
-        {
+        strv_for_each (other, service->routes) {
             if (routes_are_equal(other, route))
                 return service->name;
         }
@@ -51,8 +50,7 @@ static struct table_release *release_row(
     for (size_t i = 0; i < service->n_releases; i++)
         if (strcmp(service->releases[i].version, version) == 0)
             return &service->releases[i];
-    service->releases =
-        xgrow(service->releases, service->n_releases, cap, sizeof(*service->releases));
+    service->releases = xgrow(service->releases, service->n_releases, cap, sizeof(*service->releases));
     struct table_release *row = &service->releases[service->n_releases++];
     *row = (struct table_release){ .version = xstrdup(version), .commit = xstrdup(commit), .weight = -1 };
     return row;
@@ -92,7 +90,10 @@ static void build_service(const struct txn *view, const struct service *service,
 {
     size_t cap = 0;
     *ret = (struct table_service){
-        .name = xstrdup(service->name), .pin_header = true, .pin_cookie = true, .pin_host = true,
+        .name = xstrdup(service->name),
+        .pin_header = true,
+        .pin_cookie = true,
+        .pin_host = true,
     };
     if (has_port(view, service)) {
         for (size_t i = 0; i < service->live.n_releases; i++) {
@@ -113,8 +114,7 @@ static void build_service(const struct txn *view, const struct service *service,
 static void add_routes(struct table *table, size_t *cap, const struct service *service)
 {
     char *route;
-    strv_for_each(route, service->routes)
-    {
+    strv_for_each (route, service->routes) {
         table->routes = xgrow(table->routes, table->n_routes, cap, sizeof(*table->routes));
         struct table_route *row = &table->routes[table->n_routes++];
         *row = (struct table_route){ .service = xstrdup(service->name) };
@@ -126,7 +126,9 @@ void routes_build(const struct txn *view, int64_t epoch, struct table *ret)
 {
     const struct state *state = txn_state(view);
     *ret = (struct table){
-        .format = TABLE_FORMAT, .fleet = xstrdup(state_meta(state)->fleet), .epoch = epoch,
+        .format = TABLE_FORMAT,
+        .fleet = xstrdup(state_meta(state)->fleet),
+        .epoch = epoch,
     };
     const char **services = map_sorted_keys(state->rows[STATE_SERVICE]);
     const char **instances = map_sorted_keys(state->rows[STATE_INSTANCE]);

@@ -90,7 +90,6 @@ struct session *session_new(struct hubd *hub, struct stream *stream, const struc
 {
     struct session *session = xcalloc(1, sizeof(*session));
     session->hub = hub;
-    session->since = loop_now(hub->loop);
     list_init(&session->subscriptions);
     list_init(&session->log_views);
     list_init(&session->of_hub);
@@ -148,7 +147,8 @@ bool session_may_change(const struct session *session, const char *service, stru
     }
     _cleanup_(free_ptr) char *key = xasprintf("%s/%s", role_names[ROLE_DEPLOYER], peer->name);
     const struct identity *identity = state_get(&session->hub->state, STATE_IDENTITY, key);
-    if (!identity || (identity->services && *identity->services && !strv_contains(identity->services, service))) {
+    if (!identity ||
+        (identity->services && *identity->services && !strv_contains(identity->services, service))) {
         error_set(err, -EPERM, "deployer \"%s\" may not change %s", peer->name, service);
         return false;
     }
@@ -158,8 +158,7 @@ bool session_may_change(const struct session *session, const char *service, stru
 void session_close_all(struct hubd *hub, enum role role, const char *name, const char *reason)
 {
     struct session *session, *tmp;
-    list_for_each_safe(session, tmp, &hub->sessions, of_hub)
-    {
+    list_for_each_safe (session, tmp, &hub->sessions, of_hub) {
         const struct peer *peer = link_peer(session->link);
         if (peer && peer->role == role && peer->name && strcmp(peer->name, name) == 0)
             session_close(session, "%s", reason);

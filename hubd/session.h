@@ -17,14 +17,13 @@ struct stream;
 struct session {
     struct hubd *hub;
     struct link *link;
-    struct list of_hub;        /* hub->sessions */
-    struct list subscriptions; /* of events and deploys: struct subscription */
-    struct list log_views;     /* struct log_view */
-    struct document_sink sink; /* drones: the report */
-    struct drone *drone;       /* weak: set while this is the drone's link */
-    struct router *router;     /* weak */
+    struct list of_hub;          /* hub->sessions */
+    struct list subscriptions;   /* of events and deploys: struct subscription */
+    struct list log_views;       /* struct log_view */
+    struct document_sink sink;   /* drones: the report */
+    struct drone *drone;         /* weak: set while this is the drone's link */
+    struct router *router;       /* weak */
     struct drone_stream *stream; /* weak: this connection carries a stream */
-    mono_t since;              /* when it was made */
     bool closed;
 };
 

@@ -27,7 +27,8 @@ void state_done(struct state *state)
     for (int i = 0; i < STATE_MAX_; i++) {
         if (!state->rows[i])
             continue;
-        map_for_each(it, state->rows[i]) row_free(i, it.value);
+        map_for_each (it, state->rows[i])
+            row_free(i, it.value);
         map_free(steal_ptr(state->rows[i]));
     }
 }

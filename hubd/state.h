@@ -15,7 +15,7 @@
 #include "common/messages.h"
 #include "common/table.h"
 
-#define STATE_FORMAT 1
+#define STATE_FORMAT         1
 #define SERVICE_PREVIOUS_MAX 5 /* live sets remembered for rollback */
 
 enum collection {
@@ -37,7 +37,7 @@ enum collection {
 struct meta {
     int64_t format;
     char *fleet;
-    int64_t epoch; /* of the routing table decided last */
+    int64_t epoch;  /* of the routing table decided last */
     int64_t pushes; /* counts registrations: order of release.seq */
 };
 
@@ -64,8 +64,8 @@ struct live_set {
 
 struct service {
     char *name;
-    char *app;       /* that declared it first */
-    char **routes;   /* "www.example.com/shop", of the release promoted last */
+    char *app;     /* that declared it first */
+    char **routes; /* "www.example.com/shop", of the release promoted last */
     struct live_set live;
     struct live_set *previous; /* newest first */
     size_t n_previous;
@@ -78,11 +78,11 @@ struct release {
     char *commit;
     char *app;
     char *branch;
-    char *subject;   /* first line of the commit message */
-    int64_t seq;     /* order of registration */
+    char *subject; /* first line of the commit message */
+    int64_t seq;   /* order of registration */
     int64_t pushed_us;
     char **routes;
-    char **depends;  /* pairs NAME=RANGE, NAME a service or "config:…" */
+    char **depends;    /* pairs NAME=RANGE, NAME a service or "config:…" */
     int64_t instances; /* the manifest's number */
     struct run_spec run;
 };
@@ -91,10 +91,10 @@ struct release {
 struct host {
     char *name;
     char *address;
-    char *version;        /* of its program */
+    char *version; /* of its program */
     int64_t added_us;
     int64_t orders_revision; /* drones: store revision at which its orders changed last */
-    char *cordoned;       /* why nothing new is placed here; NULL: it may be */
+    char *cordoned;          /* why nothing new is placed here; NULL: it may be */
 };
 
 /* What is meant to happen with an instance. */
@@ -121,20 +121,20 @@ struct instance {
     char *commit;
     char *base_commit;
     char *branch;
-    char *previous;  /* version that served before */
-    char *deploy;    /* that ordered it */
-    char **env;      /* over the release's */
+    char *previous; /* version that served before */
+    char *deploy;   /* that ordered it */
+    char **env;     /* over the release's */
     bool rebuild;
-    int wanted;      /* enum wanted */
+    int wanted;         /* enum wanted */
     int64_t generation; /* counts restarts asked for */
-    bool hold;       /* to be kept out of the table: about to be stopped or restarted */
+    bool hold;          /* to be kept out of the table: about to be stopped or restarted */
     int64_t created_us;
     int64_t warm_until_us;
     int64_t retired_us; /* when its drain began */
-    char *replaces;  /* the instance on a lost host that this one stands in for */
+    char *replaces;     /* the instance on a lost host that this one stands in for */
     char *replaced_by;
     /* As the decided table has it: */
-    int endpoint;    /* enum endpoint_status */
+    int endpoint; /* enum endpoint_status */
     char *address;
     int64_t endpoint_epoch; /* of the table that changed it last */
 };
@@ -151,10 +151,10 @@ enum deploy_kind {
 extern const char *const deploy_kind_names[DEPLOY_KIND_MAX_];
 
 enum deploy_stage {
-    STAGE_STARTING,   /* ordered; drones fetch, build, start, probe */
-    STAGE_PREPARING,  /* healthy; waits for its epoch */
-    STAGE_SWITCHED,   /* the epoch is decided; routers confirm it */
-    STAGE_DRAINING,   /* the replaced instances finish */
+    STAGE_STARTING,  /* ordered; drones fetch, build, start, probe */
+    STAGE_PREPARING, /* healthy; waits for its epoch */
+    STAGE_SWITCHED,  /* the epoch is decided; routers confirm it */
+    STAGE_DRAINING,  /* the replaced instances finish */
     STAGE_DONE,
     STAGE_FAILED,
     STAGE_REVERTED,
@@ -171,8 +171,8 @@ static inline bool deploy_stage_is_open(int stage)
 struct deploy_part {
     char *instance;
     char *host;
-    bool fresh;     /* started by this deploy */
-    int64_t told;   /* bits of enum deploy_phase: steps whose end was told */
+    bool fresh;   /* started by this deploy */
+    int64_t told; /* bits of enum deploy_phase: steps whose end was told */
 };
 
 struct deploy {
@@ -186,27 +186,27 @@ struct deploy {
     char *subject;
     char *who;
     bool no_traffic;
-    bool promote;    /* gives the release all traffic */
+    bool promote; /* gives the release all traffic */
     struct deploy_part *parts;
     size_t n_parts;
-    char **old;      /* instances it replaces */
-    char *replaced;  /* version that served before */
-    int64_t step;    /* restart: index of the part being restarted */
-    int64_t epoch;   /* of its switch */
-    int64_t created_us, stage_us, ended_us, switch_us;
+    char **old;     /* instances it replaces */
+    char *replaced; /* version that served before */
+    int64_t step;   /* restart: index of the part being restarted */
+    int64_t epoch;  /* of its switch */
+    int64_t created_us, stage_us, prepare_us, switch_us, ended_us;
     int64_t finished_before; /* requests of the old instances at the switch */
     int64_t failed_before;   /* failures seen by routers at the start */
     int64_t warm_until_us;
-    int64_t events;  /* number of deploy_events so far */
-    char *text;      /* of the result */
-    char *reason;    /* why an instance of it failed */
+    int64_t events; /* number of deploy_events so far */
+    char *text;     /* of the result */
+    char *reason;   /* why an instance of it failed */
     char **lines;
 };
 
 /* gitid's: */
 struct token {
-    char *id;          /* 8 hex digits */
-    char *hash;        /* of the secret, hex */
+    char *id;   /* 8 hex digits */
+    char *hash; /* of the secret, hex */
     int role;
     char *name;
     char **services;
@@ -214,16 +214,16 @@ struct token {
     int64_t created_us;
     int64_t expires_us;
     char *created_by;
-    char **used_by;    /* pairs HASH_OF_KEY=ROLE/NAME: a lost reply is retried with the same key */
+    char **used_by; /* pairs HASH_OF_KEY=ROLE/NAME: a lost reply is retried with the same key */
 };
 
 /* A name that has joined, and what it may do. */
 struct identity {
     int role;
     char *name;
-    char **services;   /* deployers: what they may change; empty: all */
-    char *key_hash;    /* SHA-256 of its public key, hex */
-    char *serial;      /* of its newest certificate */
+    char **services; /* deployers: what they may change; empty: all */
+    char *key_hash;  /* SHA-256 of its public key, hex */
+    char *serial;    /* of its newest certificate */
     int64_t joined_us;
     int64_t expires_us;
     bool revoked;
@@ -275,7 +275,7 @@ const struct host *state_drone(const struct state *state, const char *name);
 /* Only for txn.c: takes over the row (heap), or removes it with NULL. */
 void state_replace(struct state *state, enum collection collection, const char *key, void *row);
 
-#define state_for_each(it, state, collection) map_for_each(it, (state)->rows[collection])
+#define state_for_each(it, state, collection) map_for_each (it, (state)->rows[collection])
 
 /* The deploy of this service that has not ended, or NULL. */
 const struct deploy *state_open_deploy(const struct state *state, const char *service);

@@ -140,8 +140,7 @@ int store_range(struct store *store, const char *from, const char *to, bool back
     return store->ops->range(store, from, to, backwards, limit, fn, arg, err);
 }
 
-int store_range_prefix(
-    struct store *store, const char *prefix, store_row_fn fn, void *arg, struct error *err)
+int store_range_prefix(struct store *store, const char *prefix, store_row_fn fn, void *arg, struct error *err)
 {
     /* Keys are ASCII, so the last byte of a prefix can always be counted up. */
     _cleanup_(free_ptr) char *to = xstrdup(prefix);

@@ -13,7 +13,7 @@
 #include "common/list.h"
 #include "common/loop.h"
 
-#define STORE_KEY_MAX 512
+#define STORE_KEY_MAX   512
 #define STORE_VALUE_MAX (4 * 1024 * 1024)
 
 struct store;

@@ -16,9 +16,21 @@
 #include "common/statefile.h"
 
 #define APPLICATION_ID 0x53636f61 /* "Scoa" */
-#define USER_VERSION 1
+#define USER_VERSION   1
 
-enum statement { GET, RANGE_UP, RANGE_DOWN, PUT, DELETE, REVISION, SET_REVISION, BEGIN, COMMIT, ROLLBACK, N_STATEMENTS };
+enum statement {
+    GET,
+    RANGE_UP,
+    RANGE_DOWN,
+    PUT,
+    DELETE,
+    REVISION,
+    SET_REVISION,
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    N_STATEMENTS
+};
 
 /* clang-format off */
 static const char *const statement_texts[N_STATEMENTS] = {
@@ -238,20 +250,23 @@ static bool pragma_int(struct store_sqlite *s, const char *text, int64_t *ret)
 static int check_format(struct store_sqlite *s, struct error *err)
 {
     int64_t application, version;
-    if (!pragma_int(s, "PRAGMA application_id", &application) || !pragma_int(s, "PRAGMA user_version", &version))
+    if (!pragma_int(s, "PRAGMA application_id", &application) ||
+        !pragma_int(s, "PRAGMA user_version", &version))
         return fail(s, err, "can't read");
     if (application != 0 && application != APPLICATION_ID)
         return error_set(err, -EINVAL, "%s is not a store of stagecoach-hubd", s->path);
     if (version > USER_VERSION)
-        return error_set(err, -EINVAL, "%s was written by a newer stagecoach-hubd (format %" PRId64 ", this one reads %d)",
-            s->path, version, USER_VERSION);
+        return error_set(err, -EINVAL,
+            "%s was written by a newer stagecoach-hubd (format %" PRId64 ", this one reads %d)", s->path,
+            version, USER_VERSION);
     return 0;
 }
 
 static int prepare_database(struct store_sqlite *s, struct error *err)
 {
-    if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(s->path, &s->db,
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
+            NULL) != SQLITE_OK)
         return fail(s, err, "can't open");
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

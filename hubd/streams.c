@@ -24,7 +24,7 @@ struct log_view {
     struct hubd *hub;
     struct session *session; /* the reader */
     struct reply *reply;
-    size_t n_streams;        /* that have not ended */
+    size_t n_streams; /* that have not ended */
     int64_t lines;
     bool paused;
     /* Past lines of several hosts, until they can be put in order; then NULL. */
@@ -99,8 +99,7 @@ static void view_free(struct log_view *view)
 {
     list_remove(&view->of_session);
     struct drone_stream *stream;
-    list_for_each(stream, &view->hub->streams, of_hub)
-    {
+    list_for_each (stream, &view->hub->streams, of_hub) {
         if (stream->view == view)
             stream->view = NULL;
     }
@@ -130,8 +129,7 @@ static void pause_view(struct log_view *view, bool pause)
 {
     struct drone_stream *stream;
     view->paused = pause;
-    list_for_each(stream, &view->hub->streams, of_hub)
-    {
+    list_for_each (stream, &view->hub->streams, of_hub) {
         if (stream->view == view && stream->session)
             link_pause(stream->session->link, pause);
     }
@@ -182,8 +180,7 @@ static void on_dial_timeout(void *arg)
 static struct drone_stream *find_stream(const struct hubd *hub, const char *id)
 {
     struct drone_stream *stream;
-    list_for_each(stream, &hub->streams, of_hub)
-    {
+    list_for_each (stream, &hub->streams, of_hub) {
         if (secret_equal(stream->id, id))
             return stream;
     }
@@ -191,7 +188,8 @@ static struct drone_stream *find_stream(const struct hubd *hub, const char *id)
 }
 
 /* A drone that refuses does not dial either; the timer tells. */
-static void on_open_answered(void *arg, int result, enum error_kind kind, const char *reason, const void *answer)
+static void on_open_answered(
+    void *arg, int result, enum error_kind kind, const char *reason, const void *answer)
 {
 }
 
@@ -200,7 +198,8 @@ static struct drone_stream *open_stream(struct hubd *hub, const char *host, stru
     struct link *link = drone_link(hub, host);
     size_t n = 0;
     struct drone_stream *other;
-    list_for_each(other, &hub->streams, of_hub) n++;
+    list_for_each (other, &hub->streams, of_hub)
+        n++;
     if (!link || n >= STREAMS_MAX)
         return NULL;
     struct drone_stream *stream = xcalloc(1, sizeof(*stream));
@@ -219,8 +218,8 @@ static struct drone_stream *open_stream(struct hubd *hub, const char *host, stru
 bool streams_expects(const struct hubd *hub, const struct peer *peer, const char *id)
 {
     const struct drone_stream *stream = find_stream(hub, id);
-    return stream && !stream->session && timer_is_set(&stream->dial) && peer->role == ROLE_DRONE && peer->name &&
-           strcmp(peer->name, stream->host) == 0;
+    return stream && !stream->session && timer_is_set(&stream->dial) && peer->role == ROLE_DRONE &&
+        peer->name && strcmp(peer->name, stream->host) == 0;
 }
 
 void streams_attach(struct session *session, const char *id)
@@ -240,8 +239,7 @@ void streams_attach(struct session *session, const char *id)
 void streams_drained(struct session *session)
 {
     struct log_view *view;
-    list_for_each(view, &session->log_views, of_session)
-    {
+    list_for_each (view, &session->log_views, of_session) {
         if (view->paused)
             pause_view(view, false);
     }
@@ -259,8 +257,7 @@ void streams_drop_session(struct session *session)
         struct log_view *view = list_first(&session->log_views, struct log_view, of_session);
         struct drone_stream *stream, *tmp;
         struct reply *reply = view->reply;
-        list_for_each_safe(stream, tmp, &session->hub->streams, of_hub)
-        {
+        list_for_each_safe (stream, tmp, &session->hub->streams, of_hub) {
             if (stream->view == view)
                 stream_drop(stream);
         }
@@ -281,7 +278,8 @@ static void gather(struct log_view *view, const struct msg_stream_lines *m)
 {
     for (size_t i = 0; i < m->n_lines && view->n_gathered < LOG_LINES_MAX; i++) {
         const struct log_line *from = &m->lines[i];
-        view->gathered = xgrow(view->gathered, view->n_gathered, &view->gathered_cap, sizeof(*view->gathered));
+        view->gathered =
+            xgrow(view->gathered, view->n_gathered, &view->gathered_cap, sizeof(*view->gathered));
         view->gathered[view->n_gathered++] = (struct log_line){
             .at_us = from->at_us,
             .host = xstrdup(from->host),
@@ -356,7 +354,7 @@ static bool concerns(const struct asked *asked, const char *id, const char *serv
     if (asked->instance)
         return strcmp(asked->instance, id) == 0;
     return service && strcmp(service, asked->service) == 0 &&
-           (!asked->version || (version && strcmp(version, asked->version) == 0));
+        (!asked->version || (version && strcmp(version, asked->version) == 0));
 }
 
 /* Hosts where something of it runs; when nothing does (a failed deploy), all: their journals may know. */
@@ -412,11 +410,14 @@ void streams_logs(struct session *session, const struct msg_logs *m, struct repl
     char **hosts = hosts_of(hub, &asked);
     view->n_streams = 1; /* until all are asked */
     char *host;
-    strv_for_each(host, hosts)
-    {
+    strv_for_each (host, hosts) {
         struct msg_stream_open open = {
-            .kind = STREAM_LOGS, .service = asked.service, .version = asked.version,
-            .instance = asked.instance, .lines = view->lines, .follow = m->follow,
+            .kind = STREAM_LOGS,
+            .service = asked.service,
+            .version = asked.version,
+            .instance = asked.instance,
+            .lines = view->lines,
+            .follow = m->follow,
         };
         struct drone_stream *stream = open_stream(hub, host, &open);
         if (stream) {
@@ -437,8 +438,7 @@ out:
 static bool was_asked(const struct hubd *hub, const char *deploy, const char *instance)
 {
     const struct drone_stream *stream;
-    list_for_each(stream, &hub->streams, of_hub)
-    {
+    list_for_each (stream, &hub->streams, of_hub) {
         if (stream->deploy && strcmp(stream->deploy, deploy) == 0 && strcmp(stream->instance, instance) == 0)
             return true;
     }
@@ -449,8 +449,7 @@ static bool was_asked(const struct hubd *hub, const char *deploy, const char *in
 static void drop_marks(struct hubd *hub)
 {
     struct drone_stream *stream, *tmp;
-    list_for_each_safe(stream, tmp, &hub->streams, of_hub)
-    {
+    list_for_each_safe (stream, tmp, &hub->streams, of_hub) {
         const struct deploy *deploy = stream->deploy ? state_deploy(&hub->state, stream->deploy) : NULL;
         if (stream->deploy && !stream->session && (!deploy || !deploy_stage_is_open(deploy->stage)))
             stream_drop(stream);
@@ -469,7 +468,10 @@ void streams_build_output(struct hubd *hub, const struct deploy *deploy)
             was_asked(hub, deploy->id, part->instance))
             continue;
         struct msg_stream_open open = {
-            .kind = STREAM_BUILD, .instance = part->instance, .lines = LOG_LINES_DEFAULT, .follow = true,
+            .kind = STREAM_BUILD,
+            .instance = part->instance,
+            .lines = LOG_LINES_DEFAULT,
+            .follow = true,
         };
         struct drone_stream *stream = open_stream(hub, part->host, &open);
         if (!stream)

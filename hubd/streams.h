@@ -15,11 +15,11 @@ struct peer;
 struct reply;
 struct session;
 
-#define STREAM_DIAL_MS 10000 /* a drone that was asked dials within this */
+#define STREAM_DIAL_MS    10000 /* a drone that was asked dials within this */
 #define LOG_LINES_DEFAULT 100
-#define LOG_LINES_MAX 10000
-#define STREAMS_MAX 1024
-#define STREAM_GATHER_MS 500 /* past lines of several hosts are put in order for so long */
+#define LOG_LINES_MAX     10000
+#define STREAMS_MAX       1024
+#define STREAM_GATHER_MS  500 /* past lines of several hosts are put in order for so long */
 
 /* `logs`: keeps the reply until all streams have ended. */
 void streams_logs(struct session *session, const struct msg_logs *m, struct reply *reply);

@@ -12,8 +12,8 @@
 
 struct txn_row {
     enum collection collection;
-    char *key;  /* its own */
-    void *row;  /* NULL: deleted */
+    char *key; /* its own */
+    void *row; /* NULL: deleted */
 };
 
 struct txn_raw {
@@ -175,8 +175,8 @@ void txn_event(struct txn *txn, const struct msg_event *event)
 
 void txn_deploy_event(struct txn *txn, struct deploy *deploy, const struct msg_deploy_event *event)
 {
-    txn->deploy_events = xgrow(
-        txn->deploy_events, txn->n_deploy_events, &txn->deploy_events_cap, sizeof(*txn->deploy_events));
+    txn->deploy_events =
+        xgrow(txn->deploy_events, txn->n_deploy_events, &txn->deploy_events_cap, sizeof(*txn->deploy_events));
     struct msg_deploy_event *copy = &txn->deploy_events[txn->n_deploy_events++];
     schema_copy(&msg_deploy_event_schema, event, copy);
     str_set(&copy->deploy, deploy->id);

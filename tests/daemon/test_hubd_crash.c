@@ -22,7 +22,7 @@ struct scenario {
     void (*act)(struct fleet *f, const char *request_id);
     enum fake_fate fate; /* of 0.2.2 */
     int64_t warm_ms;
-    const char *serves;  /* in the end, when it was acknowledged */
+    const char *serves; /* in the end, when it was acknowledged */
     int orders;
 };
 

@@ -87,7 +87,8 @@ static void a_second_version_replaces_the_first_and_keeps_it_warm(void **state)
     assert_serves(f, "0.2.2", 2);
     assert_int_equal(fleet_orders(f, "0.2.1"), 2);
     assert_int_equal(fake_router_endpoints(f->routers[0], "web", "0.2.1"), 2); /* by version only */
-    assert_non_null(strstr(strbuf_str(&f->steps), "drain done - web@0.2.1: 0 requests finished, warm until "));
+    assert_non_null(
+        strstr(strbuf_str(&f->steps), "drain done - web@0.2.1: 0 requests finished, warm until "));
     fleet_advance(f, 601000);
     assert_int_equal(fleet_orders(f, "0.2.1"), 0);
     assert_int_equal(fleet_orders(f, "0.2.2"), 2);
@@ -112,8 +113,8 @@ static void an_old_instance_is_stopped_only_when_its_requests_have_ended(void **
     f->hub->config.warm_ms = 0;
     free(deploy_done(f, "web@0.2.1", 1));
     char *old = xstrdup(f->n_drones && fake_drone_first(f->drones[0], "0.2.1")
-                            ? fake_drone_first(f->drones[0], "0.2.1")->id
-                            : fake_drone_first(f->drones[1], "0.2.1")->id);
+            ? fake_drone_first(f->drones[0], "0.2.1")->id
+            : fake_drone_first(f->drones[1], "0.2.1")->id);
     fake_router_set_in_flight(f->routers[1], old, 3);
     const char *id = fleet_deploy(f, "web@0.2.2", 1);
     assert_string_equal(fleet_stage(f, id), "draining");
@@ -156,7 +157,8 @@ struct failure {
 static const struct failure failures[] = {
     { "exits at start", FATE_EXITS, "start failed app1 exited with status 1 after 0.21s\n",
         "web@0.2.3 is not running. web@0.2.2 serves on, untouched." },
-    { "is never healthy", FATE_SICK, "healthy failed app1 not healthy within 60s: GET /healthz answered 500\n",
+    { "is never healthy", FATE_SICK,
+        "healthy failed app1 not healthy within 60s: GET /healthz answered 500\n",
         "web@0.2.3 is not running. web@0.2.2 serves on, untouched." },
     { "fails its build", FATE_NO_BUILD, "build failed app1 the build exited with status 2\n",
         "web@0.2.3 is not running. web@0.2.2 serves on, untouched." },
@@ -176,6 +178,8 @@ static void a_release_that_fails_changes_nothing(void **state)
         fleet_watch(f, id, 0, &watch);
         if (!watch.ended || !strstr(strbuf_str(&f->steps), failures[i].step))
             fail_msg("%s: %s", failures[i].name, strbuf_str(&f->steps));
+        assert_int_equal(
+            strstr(strbuf_str(&f->steps), "build done app1") == NULL, failures[i].fate == FATE_NO_BUILD);
         assert_int_equal(watch.outcome, OUTCOME_FAILED);
         assert_string_equal(watch.text, failures[i].text);
         assert_int_equal(fleet_orders(f, "0.2.3"), 0);
@@ -187,7 +191,8 @@ static void a_release_that_fails_changes_nothing(void **state)
     assert_int_equal(fleet_call(f, MSG_STATUS, &(struct msg_query){ .target = (char *)"web" }, &answer), 0);
     assert_int_equal(answer.n_releases, 2);
     assert_string_equal(answer.releases[0].summary, "2 of 2 running, 100% of traffic");
-    assert_non_null(strstr(answer.releases[1].summary, "not running: the build exited with status 2 (deploy d-"));
+    assert_non_null(
+        strstr(answer.releases[1].summary, "not running: the build exited with status 2 (deploy d-"));
     schema_clear(msg_by_type(MSG_STATUS)->answer, &answer);
 }
 
@@ -243,8 +248,8 @@ static void a_second_deploy_meanwhile_is_refused_or_supersedes(void **state)
     assert_null(fleet_deploy(f, "web@0.2.2", 1));
     assert_int_equal(f->kind, ERROR_CONFLICT);
     assert_non_null(strstr(f->error, first));
-    const char *id =
-        fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .instances = 1, .supersede = true });
+    const char *id = fleet_deploy_with(
+        f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .instances = 1, .supersede = true });
     assert_non_null(id);
     assert_string_equal(fleet_stage(f, id), "done");
     assert_string_equal(fleet_stage(f, first), "reverted");
@@ -256,12 +261,15 @@ static void without_traffic_it_runs_and_gets_none(void **state)
 {
     struct fleet *f = *state;
     free(deploy_done(f, "web@0.2.1", 2));
-    const char *id =
-        fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .instances = 1, .no_traffic = true });
+    const char *id = fleet_deploy_with(
+        f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .instances = 1, .no_traffic = true });
     assert_string_equal(fleet_stage(f, id), "done");
     assert_string_equal(fleet_get(f, id)->text, "web@0.2.2 runs, without traffic.");
     assert_serves(f, "0.2.1", 2);
     assert_int_equal(fake_router_endpoints(f->routers[0], "web", "0.2.2"), 1);
+    assert_null(
+        fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.1", .no_traffic = true }));
+    assert_int_equal(f->kind, ERROR_REFUSED);
     /* and is promoted without a new start */
     free(deploy_done(f, "web@0.2.2", 1));
     assert_serves(f, "0.2.2", 1);
@@ -307,16 +315,14 @@ static void scaling_adds_and_removes(void **state)
     struct msg_operation answer = { 0 };
     free(deploy_done(f, "web@0.2.2", 1));
     char *id = fleet_request_id(f);
-    assert_int_equal(
-        fleet_call(f, MSG_SCALE, &(struct msg_scale){ id, (char *)"web", 4, NULL }, &answer), 0);
+    assert_int_equal(fleet_call(f, MSG_SCALE, &(struct msg_scale){ id, (char *)"web", 4, NULL }, &answer), 0);
     assert_string_equal(fleet_stage(f, answer.deploy), "done");
     schema_clear(&msg_operation_schema, &answer);
     free(id);
     assert_serves(f, "0.2.2", 4);
     assert_int_equal(fake_drone_orders(f->drones[0], NULL), 2);
     id = fleet_request_id(f);
-    assert_int_equal(
-        fleet_call(f, MSG_SCALE, &(struct msg_scale){ id, (char *)"web", 2, NULL }, &answer), 0);
+    assert_int_equal(fleet_call(f, MSG_SCALE, &(struct msg_scale){ id, (char *)"web", 2, NULL }, &answer), 0);
     assert_string_equal(fleet_stage(f, answer.deploy), "done");
     schema_clear(&msg_operation_schema, &answer);
     free(id);
@@ -336,9 +342,13 @@ static void stop_start_and_restart_go_through_the_table(void **state)
     assert_null(fleet_target(f, MSG_STOP, "web"));
     assert_int_equal(f->kind, ERROR_NONE);
 
+    struct fleet_watch watch;
     id = fleet_target(f, MSG_START, "web");
     assert_non_null(id);
     assert_string_equal(fleet_stage(f, id), "done");
+    strbuf_clear(&f->steps);
+    fleet_watch(f, id, 0, &watch);
+    assert_non_null(strstr(strbuf_str(&f->steps), "healthy done - 3 of 3 /healthz\n"));
     assert_serves(f, "0.2.2", 2);
 
     int64_t generation = fake_drone_first(f->drones[0], "0.2.2")->generation;
@@ -405,7 +415,9 @@ static void what_is_missing_is_said_and_nothing_is_changed(void **state)
 static void a_request_said_twice_is_done_once(void **state)
 {
     struct fleet *f = *state;
-    struct msg_deploy m = { .request_id = (char *)"same-request-1", .target = (char *)"web@0.2.1", .instances = 1 };
+    struct msg_deploy m = {
+        .request_id = (char *)"same-request-1", .target = (char *)"web@0.2.1", .instances = 1
+    };
     char *first = xstrdup(fleet_deploy_with(f, &m));
     int commits = fake_disk_commits(f->disk);
     const char *again = fleet_deploy_with(f, &m);
@@ -470,6 +482,33 @@ static void a_watch_is_taken_up_behind_what_was_seen(void **state)
     free(id);
 }
 
+static void who_asks_for_it_sees_the_output_of_the_build(void **state)
+{
+    struct fleet *f = *state;
+    struct fleet_watch watch;
+    static const char *const lines[] = { "added 12 packages", NULL };
+    char *hosts[] = { (char *)"app1", NULL };
+    fake_drone_set_log(f->drones[0], lines, 1000000);
+    fake_drone_set_fate(f->drones[0], "0.2.3", FATE_BUILDING);
+    const char *id =
+        fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.3", .hosts = hosts });
+    fleet_watch(f, id, 0, &watch);
+    fleet_advance(f, 1000);
+    assert_int_equal(fake_drone_streams(f->drones[0]), 0); /* nobody asked */
+    struct fleet_watch with_output;
+    fleet_watch_output(f, id, &with_output);
+    fleet_advance(f, 1000);
+    assert_non_null(strstr(strbuf_str(&f->steps), "build output app1 added 12 packages\n"));
+    assert_int_equal(fake_drone_streams(f->drones[0]), 1); /* once */
+    fake_drone_set_fate(f->drones[0], "0.2.3", FATE_GOOD);
+    fleet_settle(f);
+    assert_true(watch.ended);
+    assert_true(with_output.ended);
+    free(deploy_done(f, "web@0.2.2", 1));
+    fleet_advance(f, 20000);
+    assert_true(list_empty(&f->hub->streams));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -495,6 +534,7 @@ int main(void)
         T(a_request_said_twice_is_done_once),
         T(a_store_that_fails_refuses_the_command_and_the_hub_goes_on),
         T(nothing_is_answered_before_it_is_durable),
+        T(who_asks_for_it_sees_the_output_of_the_build),
         T(a_watch_is_taken_up_behind_what_was_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

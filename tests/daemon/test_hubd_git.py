@@ -3,7 +3,10 @@
 """Stock git against a real hub on loopback: what is taken, what is refused, what is left behind."""
 
 import gzip
+import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,7 +237,9 @@ class Sizes(Case):
             stop.set()
             watcher.join()
         self.assertEqual(run("git", "-C", clone, "rev-parse", "HEAD").stdout.strip(), work.head())
-        self.assertLess(peak[0] - before, 16_000 if "asan" not in os.environ.get("STAGECOACH_KIND", "") else 200_000)
+        # The address sanitizer keeps what was freed.
+        if os.environ.get("STAGECOACH_KIND") != "asan":
+            self.assertLess(peak[0] - before, 16_000)
 
     def test_too_large_a_push_is_refused(self):
         self.hub.stop()
@@ -413,6 +418,43 @@ class Interrupted(Case):
         self.assertEqual(self.releases(), [f"shop pushed: web@1.{i}.0" for i in range(5)])
 
 
+class Confined(Case):
+    def test_git_and_its_hooks_reach_nothing_of_the_hub(self):
+        """What runs beside a repository sees that repository, and not the keys of the same user."""
+        work = Work(self.hub)
+        work.commit({"stagecoach.json": manifest(web={"version": "1.0.0"})})
+        work.push(self.deployer)
+        helper = os.path.join(os.environ["STAGECOACH_BUILD"], "common/stagecoach-gitwork")
+        repo = self.hub.path("hub/repos/shop.git")
+        key = self.hub.path("hub/identity/ca-key.pem")
+        probe = "import sys; open(sys.argv[1]).read()"
+
+        def reads(path):
+            return subprocess.run(
+                [helper, "run", f"--write={repo}", "/usr/bin/python3", "-c", probe, path], capture_output=True
+            ).returncode == 0
+
+        if reads("/etc/hostname"):
+            self.skipTest("this kernel can't shut processes in")
+        self.assertTrue(reads(repo + "/HEAD"))
+        self.assertFalse(reads(key))
+        self.assertFalse(reads(repo + "/../../identity/ca-key.pem"))
+        writes = subprocess.run([helper, "run", f"--write={repo}", "/bin/sh", "-c", f"echo x > {self.hub.path('x')}"], capture_output=True)
+        self.assertNotEqual(writes.returncode, 0)
+
+
+class Maintenance(Case):
+    def test_many_small_pushes_do_not_leave_many_packs(self):
+        work = Work(self.hub)
+        work.commit({"stagecoach.json": manifest(web={"version": "1.0.0"})})
+        for i in range(45):
+            work.commit({"f": f"{i}\n"})
+            work.push(self.deployer)
+        packs = lambda: [f for f in os.listdir(self.hub.path("hub/repos/shop.git/objects/pack")) if f.endswith(".pack")]  # noqa: E731
+        self.wait(lambda: len(packs()) < 15)
+        self.assertEqual(run("git", "-C", self.hub.path("hub/repos/shop.git"), "fsck").returncode, 0)
+
+
 class Http(Case):
     def test_small_pages(self):
         self.assertEqual(self.hub.http("GET", "/healthz")[::2], (200, b"ok\n"))
@@ -466,6 +508,121 @@ class Http(Case):
         self.assertEqual((status, body), (403, b"nothing of shop aaaaaaaa is ordered on app1\n"))
         self.assertEqual(self.hub.http("GET", "/pack/../x", cert=cert)[0], 404)
         self.assertEqual(self.hub.http("GET", target + "?base=HEAD", cert=cert)[0], 404)
+
+
+class Packs(Case):
+    """A drone that is told to run something fetches it, and nothing else."""
+
+    def setUp(self):
+        super().setUp()
+        self.cert, _ = self.hub.join(self.hub.token("drone"), "app1")
+        self.drone = self.hub.link(self.cert, address="127.0.0.1", counter=0)
+        self.addCleanup(self.drone.close)
+        text = json.dumps({"instances": [], "revision": 0})
+        notice = lambda method, **params: self.drone.send({"jsonrpc": "2.0", "method": method, "params": params})  # noqa: E731
+        notice("document_begin", kind="report", id=1, revision=0, bytes=len(text))
+        notice("document_part", id=1, text=text)
+        self.drone.call("document_end", id=1, sha256=hashlib.sha256(text.encode()).hexdigest())
+        notice("host_report", up_ms=1, load_milli=0, cores=2, memory_bytes=1 << 32, memory_free_bytes=1 << 32, disk_free_bytes=1 << 40)
+        self.work = Work(self.hub)
+
+    def deploy(self, target):
+        self.hub.admin("deploy", request_id=request_id(), target=target)
+
+    def pack(self, commit, base=None, cert=None):
+        target = f"/pack/shop/{commit}" + (f"?base={base}" if base else "")
+        return self.hub.http("GET", target, cert=cert or self.cert)
+
+    def index(self, pack):
+        done = subprocess.run(
+            [os.path.join(os.environ["STAGECOACH_BUILD"], "common/stagecoach-gitwork"), "index", self.hub.path("drone.git")],
+            input=pack,
+            capture_output=True,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return json.loads(done.stdout)
+
+    def test_only_what_is_ordered_and_only_what_is_missing(self):
+        big = os.urandom(200_000)
+        first = self.work.commit({"stagecoach.json": manifest(web={"version": "1.0.0"}), "big": big})
+        self.work.push(self.deployer)
+        second = self.work.commit({"stagecoach.json": manifest(web={"version": "1.1.0"})})
+        self.work.push(self.deployer)
+        self.assertEqual(self.pack(first)[0], 403)
+        self.deploy("web@1.0.0")
+        status, fields, pack = self.pack(first)
+        self.assertEqual((status, int(fields["content-length"])), (200, len(pack)))
+        self.assertEqual(fields["content-type"], "application/x-git-pack")
+        self.assertGreater(len(pack), 200_000)
+        self.assertEqual(self.index(pack)["objects"], 4)
+        self.assertEqual(self.pack(first)[2], pack)
+        self.assertEqual(len(os.listdir(self.hub.path("hub/packs"))), 1)
+        self.assertEqual(self.pack(second)[0], 403)
+        other, _ = self.hub.join(self.hub.token("drone"), "app2")
+        self.assertEqual(self.pack(first, cert=other)[0], 403)
+
+        self.hub.admin("deploy", request_id=request_id(), target="web@1.1.0", supersede=True)
+        status, _, small = self.pack(second, first)
+        self.assertEqual(status, 200)
+        self.assertLess(len(small), 1000)
+        self.index(small)
+        out = self.hub.path("out")
+        run(os.path.join(os.environ["STAGECOACH_BUILD"], "common/stagecoach-gitwork"), "checkout", self.hub.path("drone.git"), second, out)
+        with open(out + "/big", "rb") as f:
+            self.assertEqual(f.read(), big)
+        # A base that the hub does not know is left aside.
+        self.assertGreater(len(self.pack(second, "1" * 40)[2]), 200_000)
+
+    def test_many_at_once_get_the_same(self):
+        commit = self.work.commit({"stagecoach.json": manifest(web={"version": "1.0.0"}), "big": os.urandom(5_000_000)})
+        self.work.push(self.deployer)
+        self.deploy("web")
+        got = []
+        threads = [threading.Thread(target=lambda: got.append(self.pack(commit))) for _ in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(got), 30)
+        self.assertEqual({(status, hashlib.sha256(pack).hexdigest()) for status, _, pack in got}, {(200, hashlib.sha256(got[0][2]).hexdigest())})
+
+    def test_a_source_that_is_missing(self):
+        commit = self.work.commit({"stagecoach.json": manifest(web={"version": "1.0.0"})})
+        self.work.push(self.deployer)
+        self.deploy("web")
+        shutil.rmtree(self.hub.path("hub/repos/shop.git"))
+        status, _, body = self.pack(commit)
+        self.assertEqual((status, body.decode()), (404, f"the source of shop {commit[:8]} is missing: push it again\n"))
+        self.work.push(self.deployer)
+        self.assertEqual(self.pack(commit)[0], 200)
+
+    def test_names_that_only_the_repository_knows(self):
+        self.work.commit({"stagecoach.json": manifest(web={"version": "0.1.0"})})
+        hidden = self.work.commit({"stagecoach.json": manifest(web={"version": "0.2.0"})})
+        tagged = self.work.commit({"stagecoach.json": manifest(web={"version": "0.3.0"})})
+        self.work.git("tag", "-a", "-m", "x", "stable")
+        last = self.work.commit({"stagecoach.json": manifest(auth={"version": "1.0.0"})})
+        self.work.push(self.deployer, "main", "--tags")
+
+        def deploy(target):
+            return self.hub.admin("deploy", request_id=request_id(), target=target, supersede=True)
+
+        answer = deploy("web@stable")
+        self.assertEqual((answer["version"], answer["commit"]), ("0.3.0", tagged))
+        answer = deploy("web@" + hidden[:10])
+        self.assertEqual((answer["version"], answer["commit"], answer["subject"]), ("0.2.0", hidden, "a commit"))
+        self.wait(lambda: "refs/stagecoach/releases/web/0.2.0" in [h[0] for h in self.hidden()])
+        for target, expected in (
+            ("web@" + last[:10], f'commit {last[:8]} of shop has no service "web"'),
+            ("web@" + "0" * 39, 'no commit of web begins with "' + "0" * 39 + '"; newest is web@0.3.0'),
+            ("web@nope", 'web has no version, tag or commit "nope"; newest is web@0.3.0'),
+            ("web@9.9.9", "there is no web@9.9.9; newest is web@0.3.0"),
+            ("web@^9", 'no release of web fits "^9"; newest is web@0.3.0'),
+            ("wbe", 'there is no service "wbe", did you mean "web"?'),
+        ):
+            with self.assertRaises(Refused) as caught:
+                deploy(target)
+            self.assertEqual(caught.exception.text, expected)
 
 
 if __name__ == "__main__":

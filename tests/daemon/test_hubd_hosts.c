@@ -59,6 +59,48 @@ static void instances_of_a_lost_host_get_stand_ins_after_the_grace_time(void **s
     assert_int_equal(map_size(f->hub->state.rows[STATE_INSTANCE]), 4);
 }
 
+static void a_stand_in_that_failed_goes_when_the_lost_one_is_back(void **state)
+{
+    struct fleet *f = *state;
+    char *lost = xstrdup(fake_drone_first(f->drones[0], NULL)->id);
+    fake_drone_hang_up(f->drones[0]);
+    fleet_advance(f, 62000);
+    const struct instance *row = state_instance(&f->hub->state, lost);
+    assert_non_null(row->replaced_by);
+    char *stand_in = xstrdup(row->replaced_by);
+    for (int i = 1; i < 4; i++)
+        if (fake_drone_order(f->drones[i], stand_in))
+            fake_drone_report(f->drones[i], stand_in, INSTANCE_FAILED, "exited with status 1");
+    fleet_settle(f);
+    fake_drone_connect(f->drones[0], f->hub);
+    fleet_advance(f, 2000);
+    assert_null(state_instance(&f->hub->state, stand_in));
+    assert_non_null(state_instance(&f->hub->state, lost));
+    assert_null(state_instance(&f->hub->state, lost)->replaced_by);
+    assert_int_equal(endpoints(f), 4);
+    free(lost);
+    free(stand_in);
+}
+
+static void a_host_that_goes_down_leaves_the_table_before_it_does(void **state)
+{
+    struct fleet *f = *state;
+    const char *id = fake_drone_first(f->drones[0], NULL)->id;
+    fake_router_set_in_flight(f->routers[0], id, 1);
+    fake_drone_goodbye(f->drones[0]);
+    fleet_settle(f);
+    assert_int_equal(endpoints(f), 3); /* no new request */
+    assert_int_equal(fake_drone_orders(f->drones[0], NULL), 1);
+    const char *deploy = fleet_deploy(f, "web@0.2.2", 2);
+    assert_non_null(deploy);
+    assert_int_equal(fake_drone_orders(f->drones[0], "0.2.2"), 0); /* nothing new is placed there */
+    fake_drone_hang_up(f->drones[0]);
+    fleet_advance(f, 5000);
+    fake_drone_connect(f->drones[0], f->hub);
+    fleet_settle(f);
+    assert_int_equal(endpoints(f), 4);
+}
+
 static void a_host_that_comes_back_in_time_keeps_its_instances(void **state)
 {
     struct fleet *f = *state;
@@ -114,7 +156,8 @@ static void refused_orders_are_said_and_tried_again(void **state)
     struct fleet *f = *state;
     char *hosts[] = { (char *)"app2", NULL };
     fake_drone_refuse_next(f->drones[1], "order.run.colour: unknown key");
-    const char *id = fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .hosts = hosts });
+    const char *id =
+        fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .hosts = hosts });
     assert_string_equal(fleet_stage(f, id), "starting");
     struct msg_servers answer = { 0 };
     assert_int_equal(fleet_call(f, MSG_SERVERS, &(struct msg_query){ .target = (char *)"app2" }, &answer), 0);
@@ -189,6 +232,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(instances_of_a_lost_host_get_stand_ins_after_the_grace_time),
+        T(a_stand_in_that_failed_goes_when_the_lost_one_is_back),
+        T(a_host_that_goes_down_leaves_the_table_before_it_does),
         T(a_host_that_comes_back_in_time_keeps_its_instances),
         T(nothing_is_placed_elsewhere_when_half_the_fleet_is_away),
         T(a_host_from_which_requests_are_answered_is_not_lost),

@@ -195,7 +195,7 @@ class Tokens(Case):
             (dict(role="drone", uses=0), "uses"),
             (dict(role="drone", uses=100000000), "uses"),
             (dict(role="drone", valid_ms=1), "valid_ms"),
-            (dict(role="drone", valid_ms=10**15), "days"),
+            (dict(role="drone", valid_ms=10**15), "valid_ms"),
             (dict(role="drone", password="short"), "password"),
         ]
         for params, expected in rows:

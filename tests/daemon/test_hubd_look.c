@@ -120,10 +120,12 @@ static void what_is_asked_for_filters(void **state)
     const struct {
         const char *target;
         size_t n;
-    } cases[] = { { "web", 4 }, { "web@0.2.2", 2 }, { "web@^0.2", 4 }, { "app1", 3 }, { id, 1 }, { "nothing", 0 } };
+    } cases[] = { { "web", 4 }, { "web@0.2.2", 2 }, { "web@^0.2", 4 }, { "app1", 3 }, { id, 1 },
+        { "nothing", 0 } };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct msg_ps answer = { 0 };
-        assert_int_equal(fleet_call(f, MSG_PS, &(struct msg_query){ .target = (char *)cases[i].target }, &answer), 0);
+        assert_int_equal(
+            fleet_call(f, MSG_PS, &(struct msg_query){ .target = (char *)cases[i].target }, &answer), 0);
         if (answer.n_instances != cases[i].n)
             fail_msg("%s: %zu", cases[i].target, answer.n_instances);
         schema_clear(msg_by_type(MSG_PS)->answer, &answer);
@@ -168,16 +170,18 @@ static void history_is_newest_first_and_can_be_continued(void **state)
 {
     struct fleet *f = *state;
     struct msg_history answer = { 0 };
-    assert_int_equal(
-        fleet_call(f, MSG_HISTORY, &(struct msg_history_query){ .target = (char *)"web", .limit = 2 }, &answer), 0);
+    assert_int_equal(fleet_call(f, MSG_HISTORY,
+                         &(struct msg_history_query){ .target = (char *)"web", .limit = 2 }, &answer),
+        0);
     assert_int_equal(answer.n_events, 2);
     assert_true(answer.events[0].seq > answer.events[1].seq);
     assert_non_null(strstr(answer.events[0].text, "done: web@0.2.2 serves."));
     assert_string_equal(answer.events[1].who, "ops");
     int64_t before = answer.events[1].seq;
     schema_clear(msg_by_type(MSG_HISTORY)->answer, &answer);
-    assert_int_equal(fleet_call(f, MSG_HISTORY,
-                         &(struct msg_history_query){ .target = (char *)"web", .limit = 2, .before = before }, &answer),
+    assert_int_equal(
+        fleet_call(f, MSG_HISTORY,
+            &(struct msg_history_query){ .target = (char *)"web", .limit = 2, .before = before }, &answer),
         0);
     assert_int_equal(answer.n_events, 2);
     assert_non_null(strstr(answer.events[0].text, "done: web@0.2.1 serves."));
@@ -194,12 +198,13 @@ static void monitor_tells_what_happens_from_where_one_left_off(void **state)
     link_call(f->person, MSG_MONITOR, &(struct msg_monitor){ .after = -1 }, 0, ignore, NULL);
     fleet_settle(f);
     assert_int_equal(f->events.len, 0);
-    fake_drone_report(f->drones[0], fake_drone_first(f->drones[0], "0.2.2")->id, INSTANCE_BACKING_OFF,
-        "killed by SIGKILL");
+    fake_drone_report(
+        f->drones[0], fake_drone_first(f->drones[0], "0.2.2")->id, INSTANCE_BACKING_OFF, "killed by SIGKILL");
     fleet_settle(f);
     assert_non_null(strstr(strbuf_str(&f->events), "killed by SIGKILL"));
     strbuf_clear(&f->events);
-    link_call(f->person, MSG_MONITOR, &(struct msg_monitor){ .after = 0, .target = (char *)"mailer" }, 0, ignore, NULL);
+    link_call(f->person, MSG_MONITOR, &(struct msg_monitor){ .after = 0, .target = (char *)"mailer" }, 0,
+        ignore, NULL);
     fleet_settle(f);
     assert_non_null(strstr(strbuf_str(&f->events), "mailer@1.0.3 serves."));
     assert_null(strstr(strbuf_str(&f->events), "web"));
@@ -213,7 +218,8 @@ static void logs_of_several_hosts_come_in_order_of_time(void **state)
     fake_drone_set_log(f->drones[0], first, 1000000);
     fake_drone_set_log(f->drones[1], second, 1500000);
     struct msg_stream_end end = { 0 };
-    assert_int_equal(fleet_call(f, MSG_LOGS, &(struct msg_logs){ .target = (char *)"web", .lines = 4 }, &end), 0);
+    assert_int_equal(
+        fleet_call(f, MSG_LOGS, &(struct msg_logs){ .target = (char *)"web", .lines = 4 }, &end), 0);
     assert_null(end.reason);
     assert_string_equal(strbuf_str(&f->lines), "app2 two\napp1 three\napp2 four\napp1 five\n");
     assert_int_equal(fake_drone_streams(f->drones[0]), 1);
@@ -228,7 +234,8 @@ static void logs_say_which_host_was_not_reached(void **state)
     fake_drone_hang_up(f->drones[1]);
     fleet_settle(f);
     struct msg_stream_end end = { 0 };
-    assert_int_equal(fleet_call(f, MSG_LOGS, &(struct msg_logs){ .target = (char *)"web", .lines = 4 }, &end), 0);
+    assert_int_equal(
+        fleet_call(f, MSG_LOGS, &(struct msg_logs){ .target = (char *)"web", .lines = 4 }, &end), 0);
     assert_string_equal(end.reason, "app2 is not reached");
     assert_string_equal(strbuf_str(&f->lines), "app1 here\n");
     schema_clear(msg_by_type(MSG_LOGS)->answer, &end);

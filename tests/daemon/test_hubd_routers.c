@@ -65,13 +65,66 @@ static void a_silent_router_aborts_the_switch_and_is_named(void **state)
     assert_string_equal(serves(f, 1), "0.2.2");
 }
 
+static void a_deploy_superseded_during_prepare_is_not_switched_to(void **state)
+{
+    struct fleet *f = *state;
+    fleet_add_release(f, "web", "0.2.3", 0);
+    fake_router_set_silent(f->routers[1], true);
+    char *first = xstrdup(fleet_deploy(f, "web@0.2.2", 2));
+    assert_string_equal(fleet_stage(f, first), "preparing");
+    const char *id =
+        fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.3", .supersede = true });
+    assert_non_null(id);
+    assert_string_equal(fleet_stage(f, first), "reverted");
+    fake_router_set_silent(f->routers[1], false);
+    fleet_advance(f, 3000);
+    assert_string_equal(fleet_stage(f, id), "done");
+    assert_string_equal(serves(f, 0), "0.2.3");
+    assert_string_equal(serves(f, 1), "0.2.3");
+    assert_int_equal(fleet_orders(f, "0.2.2"), 0);
+    free(first);
+}
+
+static void an_instance_that_dies_during_prepare_is_not_switched_to(void **state)
+{
+    struct fleet *f = *state;
+    fake_router_set_silent(f->routers[1], true);
+    const char *id = fleet_deploy(f, "web@0.2.2", 2);
+    fake_drone_report(
+        f->drones[0], fake_drone_first(f->drones[0], "0.2.2")->id, INSTANCE_FAILED, "exited with status 3");
+    fleet_settle(f);
+    assert_string_equal(fleet_stage(f, id), "failed");
+    fake_router_set_silent(f->routers[1], false);
+    fleet_advance(f, 3000);
+    assert_string_equal(serves(f, 0), "0.2.1");
+    assert_string_equal(serves(f, 1), "0.2.1");
+    assert_int_equal(fleet_orders(f, "0.2.2"), 0);
+}
+
+static void one_that_does_not_stay_healthy_is_not_switched_to(void **state)
+{
+    struct fleet *f = *state;
+    fake_router_set_silent(f->routers[1], true);
+    const char *id = fleet_deploy(f, "web@0.2.2", 2);
+    fake_drone_report(
+        f->drones[0], fake_drone_first(f->drones[0], "0.2.2")->id, INSTANCE_UNHEALTHY, "no answer");
+    fake_router_set_silent(f->routers[1], false);
+    fleet_advance(f, 30000);
+    assert_string_equal(fleet_stage(f, id), "preparing");
+    assert_string_equal(serves(f, 0), "0.2.1");
+    fleet_advance(f, 31000);
+    assert_string_equal(fleet_stage(f, id), "failed");
+    assert_non_null(strstr(fleet_get(f, id)->text, "it did not stay healthy"));
+}
+
 static void a_router_that_refuses_the_table_aborts_the_switch(void **state)
 {
     struct fleet *f = *state;
     fake_router_set_refusal(f->routers[0], "table.services: unknown key \"colour\"");
     const char *id = fleet_deploy(f, "web@0.2.2", 2);
     assert_string_equal(fleet_stage(f, id), "failed");
-    assert_non_null(strstr(fleet_get(f, id)->text, "router r1 refuses the table: table.services: unknown key"));
+    assert_non_null(
+        strstr(fleet_get(f, id)->text, "router r1 refuses the table: table.services: unknown key"));
     assert_string_equal(serves(f, 1), "0.2.1");
 }
 
@@ -108,7 +161,8 @@ static void a_router_that_is_removed_holds_nothing(void **state)
     fleet_advance(f, 60000);
     assert_int_equal(fleet_orders(f, "0.2.1"), 2);
     char *id = fleet_request_id(f);
-    assert_int_equal(fleet_call(f, MSG_HOST_REMOVE, &(struct msg_host_remove){ id, ROLE_ROUTER, (char *)"r2" }, NULL), 0);
+    assert_int_equal(
+        fleet_call(f, MSG_HOST_REMOVE, &(struct msg_host_remove){ id, ROLE_ROUTER, (char *)"r2" }, NULL), 0);
     fleet_advance(f, 1000);
     assert_int_equal(fleet_orders(f, "0.2.1"), 0);
     free(id);
@@ -221,6 +275,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_silent_router_aborts_the_switch_and_is_named),
+        T(a_deploy_superseded_during_prepare_is_not_switched_to),
+        T(an_instance_that_dies_during_prepare_is_not_switched_to),
+        T(one_that_does_not_stay_healthy_is_not_switched_to),
         T(a_router_that_refuses_the_table_aborts_the_switch),
         T(a_router_that_is_away_makes_it_incomplete_and_holds_the_old_release),
         T(a_router_that_is_removed_holds_nothing),
