@@ -13,8 +13,8 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "common/sha256.h"
 #include "common/schema.h"
+#include "common/sha256.h"
 #include "common/statefile.h"
 #include "common/strv.h"
 #include "droned/env_file.h"
@@ -82,7 +82,8 @@ static const struct field failure_fields[] = {
     F_INT(struct build_failure, at_us, 0, 0, INT64_MAX),
 };
 // clang-format on
-static const struct schema failure_schema = SCHEMA("failed build", struct build_failure, failure_fields, false);
+static const struct schema failure_schema =
+    SCHEMA("failed build", struct build_failure, failure_fields, false);
 
 static void start(struct build *build);
 static void fail(struct build *build, const char *reason);
@@ -147,8 +148,7 @@ static void build_free(struct build *build)
     journal_exit_free(steal_ptr(build->exit));
     systemd_forget(build->owner->spec.systemd, build);
     struct waiter *waiter, *tmp;
-    list_for_each_safe(waiter, tmp, &build->waiters, link)
-    {
+    list_for_each_safe (waiter, tmp, &build->waiters, link) {
         list_remove(&waiter->link);
         free(waiter);
     }
@@ -159,8 +159,7 @@ static void start_waiting(struct builds *builds)
 {
     struct build *build;
     int64_t n = 0;
-    list_for_each(build, &builds->builds, link)
-    {
+    list_for_each (build, &builds->builds, link) {
         if (build->state != BUILD_QUEUED)
             n++;
         else if (n < builds->spec.at_once) {
@@ -233,8 +232,8 @@ static void fail(struct build *build, const char *reason)
     _cleanup_(free_ptr) char *working = working_path(build);
     struct error err;
     build->ms = mono_diff_ms(loop_now(builds->loop), build->begun);
-    build->reason = xasprintf("%s after %lld.%llds", reason, (long long)(build->ms / 1000),
-        (long long)(build->ms % 1000 / 100));
+    build->reason = xasprintf(
+        "%s after %lld.%llds", reason, (long long)(build->ms / 1000), (long long)(build->ms % 1000 / 100));
     build->state = BUILD_LINES;
     timer_clear(&build->timer);
     systemd_reset_failed(builds->spec.systemd, build->unit, NULL, NULL);
@@ -282,8 +281,8 @@ static void succeed(struct build *build)
     _cleanup_(free_ptr) char *dir = working_path(build);
     build->state = BUILD_SEALING;
     timer_clear(&build->timer);
-    if (seal_start(build->owner->loop, build->owner->spec.seal, dir, build->owner->spec.bytes_max, on_sealed, build,
-            &build->seal, &err) < 0)
+    if (seal_start(build->owner->loop, build->owner->spec.seal, dir, build->owner->spec.bytes_max, on_sealed,
+            build, &build->seal, &err) < 0)
         fail(build, err.text);
 }
 
@@ -333,15 +332,15 @@ static void start_unit(struct build *build)
         .file_bytes_max = builds->spec.bytes_max,
     };
     unit_spec_build(&build->order, &facts, &spec);
-    systemd_start(builds->spec.systemd, build->unit, &spec, build->order.run.build_timeout_ms + BUILD_JOB_SLACK_MS,
-        on_started, build);
+    systemd_start(builds->spec.systemd, build->unit, &spec,
+        build->order.run.build_timeout_ms + BUILD_JOB_SLACK_MS, on_started, build);
 }
 
 static void fail_by_unit(struct build *build, const struct unit_status *unit)
 {
     _cleanup_(free_ptr) char *how = unit_end_text(unit);
-    _cleanup_(free_ptr) char *text = xasprintf("the build %s",
-        strcmp(unit->result, "timeout") == 0 ? "did not end in time and was killed" : how);
+    _cleanup_(free_ptr) char *text = xasprintf(
+        "the build %s", strcmp(unit->result, "timeout") == 0 ? "did not end in time and was killed" : how);
     fail(build, text);
 }
 
@@ -386,7 +385,8 @@ static void judge(struct build *build, const struct unit_status *unit, bool gone
         return;
     if (unit && unit->active == UNIT_FAILED)
         fail_by_unit(build, unit);
-    else if (unit && unit->active == UNIT_INACTIVE && unit->exit_code == CLD_EXITED && unit->exit_status == 0) {
+    else if (unit && unit->active == UNIT_INACTIVE && unit->exit_code == CLD_EXITED &&
+        unit->exit_status == 0) {
         systemd_forget(build->owner->spec.systemd, build);
         succeed(build);
     } else if (gone) {
@@ -399,8 +399,7 @@ static void judge(struct build *build, const struct unit_status *unit, bool gone
 void builds_on_unit(struct builds *builds, const struct unit_status *unit, bool gone)
 {
     struct build *build, *tmp;
-    list_for_each_safe(build, tmp, &builds->builds, link)
-    {
+    list_for_each_safe (build, tmp, &builds->builds, link) {
         if (build->unit && strcmp(build->unit, unit->name) == 0)
             judge(build, unit, gone);
     }
@@ -409,8 +408,7 @@ void builds_on_unit(struct builds *builds, const struct unit_status *unit, bool 
 void builds_on_ready(struct builds *builds)
 {
     struct build *build, *tmp;
-    list_for_each_safe(build, tmp, &builds->builds, link)
-    {
+    list_for_each_safe (build, tmp, &builds->builds, link) {
         const struct unit_status *unit = build->unit ? systemd_unit(builds->spec.systemd, build->unit) : NULL;
         judge(build, unit, !unit);
     }
@@ -446,13 +444,12 @@ static void start(struct build *build)
     start_unit(build);
 }
 
-void build_ensure(struct builds *builds, const struct order *order, const char *source, bool again, build_fn fn,
-    void *arg)
+void build_ensure(
+    struct builds *builds, const struct order *order, const char *source, bool again, build_fn fn, void *arg)
 {
     _cleanup_(free_ptr) char *key = build_key(order);
     struct build *build = NULL, *other;
-    list_for_each(other, &builds->builds, link)
-    {
+    list_for_each (other, &builds->builds, link) {
         if (strcmp(other->key, key) == 0 && other->state != BUILD_ENDED)
             build = other;
     }
@@ -477,11 +474,9 @@ void build_ensure(struct builds *builds, const struct order *order, const char *
 void build_forget(struct builds *builds, const void *arg)
 {
     struct build *build;
-    list_for_each(build, &builds->builds, link)
-    {
+    list_for_each (build, &builds->builds, link) {
         struct waiter *waiter, *tmp;
-        list_for_each_safe(waiter, tmp, &build->waiters, link)
-        {
+        list_for_each_safe (waiter, tmp, &build->waiters, link) {
             if (waiter->arg == arg) {
                 list_remove(&waiter->link);
                 free(waiter);
@@ -508,8 +503,7 @@ void builds_collect(struct builds *builds, const char *app)
     _cleanup_(strv_freep) char **names = listing_newest_first(dir);
     int unused = 0;
     char *name;
-    strv_for_each(name, names)
-    {
+    strv_for_each (name, names) {
         char commit[NAME_COMMIT_LEN + 1];
         const char *key;
         struct error err;
@@ -542,7 +536,8 @@ void builds_free(struct builds *builds)
     if (!builds)
         return;
     struct build *build, *tmp;
-    list_for_each_safe(build, tmp, &builds->builds, link) build_free(build);
+    list_for_each_safe (build, tmp, &builds->builds, link)
+        build_free(build);
     free(builds->state_dir);
     free(builds);
 }

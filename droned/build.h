@@ -14,10 +14,10 @@
 #include "common/error.h"
 #include "common/messages.h"
 
-#define BUILD_KEY_LEN 16
-#define BUILD_LAST_LINES 40   /* of a failed build's log */
-#define BUILD_KEEP_UNUSED 3
-#define BUILD_SETTLE_MS 500   /* for the state of a failed unit to arrive after its job */
+#define BUILD_KEY_LEN      16
+#define BUILD_LAST_LINES   40 /* of a failed build's log */
+#define BUILD_KEEP_UNUSED  3
+#define BUILD_SETTLE_MS    500 /* for the state of a failed unit to arrive after its job */
 #define BUILD_JOB_SLACK_MS 60000
 
 struct builds;
@@ -32,9 +32,9 @@ typedef void (*build_fn)(void *arg, int result, const char *reason, char **lines
 
 struct builds_spec {
     const char *state_dir;
-    const char *seal;    /* NULL: the installed one */
+    const char *seal; /* NULL: the installed one */
     int64_t at_once;
-    int64_t bytes_max;   /* of a result */
+    int64_t bytes_max; /* of a result */
     struct systemd *systemd;
     struct trash *trash;
     bool (*is_used)(void *owner, const char *app, const char *commit, const char *key);
@@ -50,8 +50,8 @@ char *build_key(const struct order *order);
 char *build_path(const struct builds *builds, const struct order *order);
 
 /* The order is copied. again: what failed before is tried anew. */
-void build_ensure(struct builds *builds, const struct order *order, const char *source, bool again, build_fn fn,
-    void *arg);
+void build_ensure(
+    struct builds *builds, const struct order *order, const char *source, bool again, build_fn fn, void *arg);
 void build_forget(struct builds *builds, const void *arg);
 void builds_collect(struct builds *builds, const char *app);
 

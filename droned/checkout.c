@@ -98,8 +98,7 @@ static char *choose_base(const struct checkouts *checkouts, const char *app, con
     _cleanup_(free_ptr) char *dir = xasprintf("%s/commits/%s", checkouts->state_dir, app);
     _cleanup_(strv_freep) char **commits = listing_newest_first(dir);
     char *commit;
-    strv_for_each(commit, commits)
-    {
+    strv_for_each (commit, commits) {
         if (name_is_commit(commit))
             return xstrdup(commit);
     }
@@ -126,8 +125,7 @@ static void checkout_free(struct checkout *checkout)
     gitwork_free(steal_ptr(checkout->git));
     seal_free(steal_ptr(checkout->seal));
     struct waiter *waiter, *tmp;
-    list_for_each_safe(waiter, tmp, &checkout->waiters, link)
-    {
+    list_for_each_safe (waiter, tmp, &checkout->waiters, link) {
         list_remove(&waiter->link);
         free(waiter);
     }
@@ -138,8 +136,7 @@ static void start_waiting(struct checkouts *checkouts)
 {
     struct checkout *checkout;
     int n = 0;
-    list_for_each(checkout, &checkouts->checkouts, link)
-    {
+    list_for_each (checkout, &checkouts->checkouts, link) {
         if (checkout->started)
             n++;
         else if (n < CHECKOUTS_AT_ONCE) {
@@ -221,8 +218,7 @@ static void on_tree(void *arg, int result, const char *reason, const struct gitw
     if (result < 0) {
         /* Objects that should be here are not: all of it again, once. */
         if (!checkout->whole_again && has_commit(checkout->owner, checkout->app, checkout->commit)) {
-            _cleanup_(free_ptr) char *marker =
-                marker_path(checkout->owner, checkout->app, checkout->commit);
+            _cleanup_(free_ptr) char *marker = marker_path(checkout->owner, checkout->app, checkout->commit);
             unlink(marker);
             checkout->whole_again = checkout->without_base = true;
             start_fetch(checkout);
@@ -369,8 +365,7 @@ static void start(struct checkout *checkout)
 static struct checkout *find(struct checkouts *checkouts, const char *app, const char *commit)
 {
     struct checkout *checkout;
-    list_for_each(checkout, &checkouts->checkouts, link)
-    {
+    list_for_each (checkout, &checkouts->checkouts, link) {
         if (strcmp(checkout->commit, commit) == 0 && strcmp(checkout->app, app) == 0)
             return checkout;
     }
@@ -401,11 +396,9 @@ void checkout_ensure(struct checkouts *checkouts, const char *app, const char *c
 void checkout_forget(struct checkouts *checkouts, const void *arg)
 {
     struct checkout *checkout;
-    list_for_each(checkout, &checkouts->checkouts, link)
-    {
+    list_for_each (checkout, &checkouts->checkouts, link) {
         struct waiter *waiter, *tmp;
-        list_for_each_safe(waiter, tmp, &checkout->waiters, link)
-        {
+        list_for_each_safe (waiter, tmp, &checkout->waiters, link) {
             if (waiter->arg == arg) {
                 list_remove(&waiter->link);
                 free(waiter);
@@ -420,8 +413,7 @@ void checkouts_collect(struct checkouts *checkouts, const char *app)
     _cleanup_(strv_freep) char **commits = listing_newest_first(dir);
     size_t unused = 0;
     char *commit;
-    strv_for_each(commit, commits)
-    {
+    strv_for_each (commit, commits) {
         struct error err;
         if (!name_is_commit(commit) || checkouts->spec.is_used(checkouts->spec.owner, app, commit) ||
             find(checkouts, app, commit) || ++unused <= CHECKOUT_KEEP_UNUSED)
@@ -449,8 +441,8 @@ static void make_directories(struct checkouts *checkouts)
         if (statefile_mkdir(path, dirs[i].mode, &err) < 0)
             log_warning(NULL, "%s", err.text);
         else if (chmod(path, dirs[i].mode) < 0 ||
-                 (dirs[i].of_helper && checkouts->spec.uid != 0 &&
-                     chown(path, checkouts->spec.uid, checkouts->spec.gid) < 0))
+            (dirs[i].of_helper && checkouts->spec.uid != 0 &&
+                chown(path, checkouts->spec.uid, checkouts->spec.gid) < 0))
             log_warning(NULL, "can't give %s to the git helper: %s", path, strerror(errno));
     }
 }
@@ -471,7 +463,8 @@ void checkouts_free(struct checkouts *checkouts)
     if (!checkouts)
         return;
     struct checkout *checkout, *tmp;
-    list_for_each_safe(checkout, tmp, &checkouts->checkouts, link) checkout_free(checkout);
+    list_for_each_safe (checkout, tmp, &checkouts->checkouts, link)
+        checkout_free(checkout);
     free(checkouts->state_dir);
     free(checkouts);
 }

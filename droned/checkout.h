@@ -16,7 +16,7 @@
 
 #include "common/error.h"
 
-#define CHECKOUTS_AT_ONCE 4
+#define CHECKOUTS_AT_ONCE    4
 #define CHECKOUT_KEEP_UNUSED 3 /* trees of an app that nothing uses any more are kept, the newest so many */
 
 struct checkouts;
@@ -35,10 +35,10 @@ typedef void (*checkout_fn)(void *arg, int result, const char *reason, const str
 
 struct checkouts_spec {
     const char *state_dir;
-    const char *gitwork;  /* NULL: the installed one */
-    const char *seal;     /* NULL: the installed one */
+    const char *gitwork; /* NULL: the installed one */
+    const char *seal;    /* NULL: the installed one */
     struct trash *trash;
-    uid_t uid;            /* 0: the helper runs as we do */
+    uid_t uid; /* 0: the helper runs as we do */
     gid_t gid;
     /* Starts the download: fills hub and tls of spec and calls pack_new. NULL with errno -EAGAIN's reason in
      * err: the hub can't be reached now. */

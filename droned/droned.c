@@ -31,7 +31,7 @@
 #include "droned/unit_spec.h"
 #include "droned/uplink.h"
 
-#define GIT_USER "stagecoach-drone" /* of the git helper */
+#define GIT_USER         "stagecoach-drone" /* of the git helper */
 #define ADDRESS_FILE_MAX 256
 
 // clang-format off
@@ -103,6 +103,14 @@ static char *checked_field(const struct unit_status *unit, const char *key, bool
     return value && is_valid(value) ? xstrdup(value) : NULL;
 }
 
+static char *address_of_process(int64_t pid)
+{
+    _cleanup_(free_ptr) char *host = host_process_env(pid, "HOST");
+    _cleanup_(free_ptr) char *port = host_process_env(pid, "PORT");
+    _cleanup_(free_ptr) char *address = host && port ? port_address(host, (int)strtol(port, NULL, 10)) : NULL;
+    return address && name_is_address(address) ? steal_ptr(address) : NULL;
+}
+
 /* Somebody's instance without an order here (our state was lost): it is left running, and told. False: it has an
  * order, or is none. */
 static bool fill_unknown(struct droned *droned, const struct unit_status *unit, struct instance_state *ret)
@@ -121,6 +129,7 @@ static bool fill_unknown(struct droned *droned, const struct unit_status *unit, 
         .commit = checked_field(unit, "STAGECOACH_COMMIT", name_is_commit),
         .deploy = checked_field(unit, "STAGECOACH_DEPLOY", name_is_deploy),
         .phase = runs ? INSTANCE_RUNNING : INSTANCE_BACKING_OFF,
+        .address = address_of_process(unit->main_pid),
         .pid = unit->main_pid,
         .unit = xstrdup(unit->name),
         .since_us = unit->started_us,
@@ -137,13 +146,14 @@ void droned_fill_report(struct droned *droned, struct report *ret)
 {
     size_t most = map_size(droned->instances) + map_size(systemd_units(droned->systemd)), n = 0;
     struct instance_state *states = xcalloc(most ? most : 1, sizeof(*states));
-    map_for_each(it, droned->instances)
-    {
+    map_for_each (it, droned->instances) {
         struct instance_state state;
         instance_fill_state(it.value, &state);
         schema_copy(&instance_state_schema, &state, &states[n++]);
     }
-    map_for_each(unit, systemd_units(droned->systemd)) if (fill_unknown(droned, unit.value, &states[n])) n++;
+    map_for_each (unit, systemd_units(droned->systemd))
+        if (fill_unknown(droned, unit.value, &states[n]))
+            n++;
     *ret = (struct report){ .instances = states, .n_instances = n, .revision = droned->revision };
 }
 
@@ -157,7 +167,9 @@ static void on_host_timer(void *arg)
     host_report_read("/proc", "/etc", droned->config->state_dir, &report);
     uplink_send(droned->uplink, MSG_HOST_REPORT, &report);
     host_report_clear(&report);
-    map_for_each(it, droned->instances) if (instance_measure(it.value)) droned_report(droned, it.value, false);
+    map_for_each (it, droned->instances)
+        if (instance_measure(it.value))
+            droned_report(droned, it.value, false);
 }
 
 void droned_update_status(struct droned *droned)
@@ -165,8 +177,7 @@ void droned_update_status(struct droned *droned)
     size_t running = 0, all = map_size(droned->instances);
     if (droned->seams.no_uplink)
         return;
-    map_for_each(it, droned->instances)
-    {
+    map_for_each (it, droned->instances) {
         const struct instance *instance = it.value;
         running += instance->phase == INSTANCE_RUNNING;
     }
@@ -222,13 +233,16 @@ static void on_ready(void *owner)
     char *id;
     droned->units_known = true;
     builds_on_ready(droned->builds);
-    map_for_each(it, droned->instances) strv_push(&ids, it.key);
-    strv_for_each(id, ids)
-    {
+    map_for_each (it, droned->instances)
+        strv_push(&ids, it.key);
+    strv_for_each (id, ids) {
         struct instance *instance = map_get(droned->instances, id);
         if (instance)
             instance_on_ready(instance);
     }
+    if (droned->uplink)
+        uplink_send_report(droned->uplink);
+    timer_set(&droned->host_timer, 0);
     droned_update_status(droned);
 }
 
@@ -258,8 +272,7 @@ static struct pack *open_pack(void *owner, struct pack_spec *spec, struct error 
 static bool uses_source(void *owner, const char *app, const char *commit)
 {
     const struct droned *droned = owner;
-    map_for_each(it, droned->instances)
-    {
+    map_for_each (it, droned->instances) {
         const struct instance *instance = it.value;
         if (strcmp(instance->order.commit, commit) == 0 && strcmp(instance->order.app, app) == 0)
             return true;
@@ -346,31 +359,33 @@ static void make_trees(struct droned *droned)
 {
     const struct droned_config *config = droned->config;
     const struct passwd *git = geteuid() == 0 ? getpwnam(GIT_USER) : NULL;
-    if (geteuid() == 0 && !git && !droned->seams.no_uplink)
+    if (geteuid() == 0 && !git && !droned->seams.open_bus)
         log_warning(NULL, "there is no user " GIT_USER "; the git helper runs as root");
     _cleanup_(free_ptr) char *trash = xasprintf("%s/trash", config->state_dir);
     droned->trash = trash_new(droned->loop, trash);
-    droned->checkouts = checkouts_new(droned->loop, &(struct checkouts_spec){
-        .state_dir = config->state_dir,
-        .gitwork = config->gitwork,
-        .seal = config->seal,
-        .trash = droned->trash,
-        .uid = git ? git->pw_uid : 0,
-        .gid = git ? git->pw_gid : 0,
-        .open_pack = open_pack,
-        .is_used = uses_source,
-        .owner = droned,
-    });
-    droned->builds = builds_new(droned->loop, &(struct builds_spec){
-        .state_dir = config->state_dir,
-        .seal = config->seal,
-        .at_once = config->builds,
-        .bytes_max = config->build_size,
-        .systemd = droned->systemd,
-        .trash = droned->trash,
-        .is_used = uses_build,
-        .owner = droned,
-    });
+    droned->checkouts = checkouts_new(droned->loop,
+        &(struct checkouts_spec){
+            .state_dir = config->state_dir,
+            .gitwork = config->gitwork,
+            .seal = config->seal,
+            .trash = droned->trash,
+            .uid = git ? git->pw_uid : 0,
+            .gid = git ? git->pw_gid : 0,
+            .open_pack = open_pack,
+            .is_used = uses_source,
+            .owner = droned,
+        });
+    droned->builds = builds_new(droned->loop,
+        &(struct builds_spec){
+            .state_dir = config->state_dir,
+            .seal = config->seal,
+            .at_once = config->builds,
+            .bytes_max = config->build_size,
+            .systemd = droned->systemd,
+            .trash = droned->trash,
+            .is_used = uses_build,
+            .owner = droned,
+        });
 }
 
 int droned_new(struct loop *loop, const struct droned_config *config, const struct droned_seams *seams,
@@ -390,18 +405,19 @@ int droned_new(struct loop *loop, const struct droned_config *config, const stru
     droned->boot_id = droned->seams.boot_id ? xstrdup(droned->seams.boot_id) : host_boot_id();
     droned->instances = map_new(instance_free_value);
     timer_init(&droned->host_timer, loop, on_host_timer, droned);
-    if (!droned->seams.no_uplink)
+    if (!droned->seams.open_bus)
         make_mount_points();
     load_address(droned);
     _cleanup_(free_ptr) char *ports = xasprintf("%s/ports", config->state_dir);
     droned->ports = ports_new(first, last, ports);
-    droned->systemd = systemd_new(loop, &(struct systemd_spec){
-        .open_bus = open_bus,
-        .on_unit = on_unit,
-        .on_ready = on_ready,
-        .on_host_stopping = on_host_stopping,
-        .owner = droned,
-    });
+    droned->systemd = systemd_new(loop,
+        &(struct systemd_spec){
+            .open_bus = open_bus,
+            .on_unit = on_unit,
+            .on_ready = on_ready,
+            .on_host_stopping = on_host_stopping,
+            .owner = droned,
+        });
     make_trees(droned);
     r = orders_load(droned, err);
     if (r < 0) {
@@ -431,8 +447,9 @@ void droned_reload(struct droned *droned, struct droned_config *config, struct d
     if (!text_equal(config->address, fresh->address) || !text_equal(config->state_dir, fresh->state_dir) ||
         !text_equal(config->ports, fresh->ports) || config->builds != fresh->builds ||
         config->build_size != fresh->build_size)
-        log_warning(NULL, "of the configuration only AllowUsers and Debug change at a reload; "
-                          "systemctl restart stagecoach-droned for the rest (instances run on)");
+        log_warning(NULL,
+            "of the configuration only AllowUsers and Debug change at a reload; "
+            "systemctl restart stagecoach-droned for the rest (instances run on)");
 }
 
 void droned_free(struct droned *droned)

@@ -27,7 +27,7 @@ struct trash;
 struct uplink;
 
 struct droned_config {
-    char *address;       /* empty: the local end of the link to the hub */
+    char *address; /* empty: the local end of the link to the hub */
     char *state_dir;
     char *ports;
     char **allow_users;
@@ -42,9 +42,9 @@ extern const struct option_table droned_options;
 struct droned_seams {
     int (*open_bus)(void *arg, struct sd_bus **ret); /* NULL: systemd_open_bus */
     void *open_bus_arg;
-    const char *boot_id; /* NULL: the kernel's */
+    const char *boot_id;   /* NULL: the kernel's */
     const char *plain_hub; /* a hub without TLS at this address, for name "test1" */
-    bool no_uplink;      /* orders come by orders_*, reports go to on_report */
+    bool no_uplink;        /* orders come by orders_*, reports go to on_report */
     void (*on_report)(void *arg, const struct msg_instance_report *report);
     void *on_report_arg;
 };
@@ -53,10 +53,10 @@ struct droned {
     struct loop *loop;
     const struct droned_config *config;
     struct droned_seams seams;
-    char *name;     /* of this host, as the hub knows it */
+    char *name;         /* of this host, as the hub knows it */
     char *joined_fleet; /* of our identity; NULL: not joined */
-    char *fleet;    /* of the orders held; NULL: none yet */
-    char *address;  /* HOST of instances; NULL: not known yet */
+    char *fleet;        /* of the orders held; NULL: none yet */
+    char *address;      /* HOST of instances; NULL: not known yet */
     char *boot_id;
     int64_t revision; /* of the orders held */
     struct systemd *systemd;
@@ -73,8 +73,8 @@ struct droned {
 };
 
 /* Reads what is on disk and begins; config has to outlive it. */
-_must_check_ int droned_new(struct loop *loop, const struct droned_config *config, const struct droned_seams *seams,
-    struct droned **ret, struct error *err);
+_must_check_ int droned_new(struct loop *loop, const struct droned_config *config,
+    const struct droned_seams *seams, struct droned **ret, struct error *err);
 void droned_free(struct droned *droned);
 /* Takes over of `fresh` into `config` (the one given to droned_new) what can change while it runs, and says what
  * can't. fresh stays the caller's. */

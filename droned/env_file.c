@@ -8,7 +8,8 @@
 #include "common/strv.h"
 #include "droned/unit_spec.h"
 
-#define ENV_PATH UNIT_APP_DIR "/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define ENV_PATH \
+    UNIT_APP_DIR "/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static void set(char ***env, const char *key, const char *value)
 {
@@ -79,8 +80,7 @@ static void print_value(const char *value, struct strbuf *out)
 void env_file_print(char *const *pairs, struct strbuf *out)
 {
     char *pair;
-    strv_for_each(pair, (char **)pairs)
-    {
+    strv_for_each (pair, (char **)pairs) {
         const char *equals = strchr(pair, '=');
         if (!equals)
             continue;

@@ -89,3 +89,16 @@ char *host_boot_id(void)
     return xasprintf("%.*s/%lld", (int)strcspn(strbuf_str(&boot), "\n"), strbuf_str(&boot),
         s ? strtoll(s, NULL, 10) : 0LL);
 }
+
+char *host_process_env(int64_t pid, const char *key)
+{
+    _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
+    _cleanup_(free_ptr) char *dir = xasprintf("/proc/%lld", (long long)pid);
+    size_t len = strlen(key);
+    if (pid > 0)
+        read_file(dir, "environ", &text);
+    for (size_t at = 0; at < text.len; at += strlen(text.data + at) + 1)
+        if (strncmp(text.data + at, key, len) == 0 && text.data[at + len] == '=')
+            return xstrdup(text.data + at + len + 1);
+    return NULL;
+}

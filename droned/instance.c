@@ -48,7 +48,8 @@ static const unsigned may[INSTANCE_PHASE_MAX_] = {
 // clang-format on
 
 /* Phases whose beginning has to be on disk: what a droned that starts would decide otherwise without them. */
-static const unsigned saved = TO(WAITING) | TO(RUNNING) | TO(BACKING_OFF) | TO(STOPPING) | TO(STOPPED) | TO(FAILED);
+static const unsigned saved =
+    TO(WAITING) | TO(RUNNING) | TO(BACKING_OFF) | TO(STOPPING) | TO(STOPPED) | TO(FAILED);
 
 static struct log_about about(const struct instance *instance)
 {
@@ -69,7 +70,8 @@ char *instance_path(const struct instance *instance, const char *suffix)
 
 /* --- on disk ------------------------------------------------------------------------------------------------------ */
 
-int instance_save_as(const struct instance *instance, const struct order *order, bool dropped, struct error *err)
+int instance_save_as(
+    const struct instance *instance, const struct order *order, bool dropped, struct error *err)
 {
     struct instance_file file = {
         .format = INSTANCE_FILE_FORMAT,
@@ -134,9 +136,10 @@ void instance_set_phase(struct instance *instance, enum instance_phase phase, co
         instance->since = loop_wall(instance->droned->loop);
     instance->phase = phase;
     str_set(&instance->reason, reason);
-    log_write(phase == INSTANCE_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, &who, "instance %s@%s %s: %s → %s%s%s%s",
-        instance->order.service, instance->order.version, instance->id, instance_phase_names[before],
-        instance_phase_names[phase], reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
+    log_write(phase == INSTANCE_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, &who,
+        "instance %s@%s %s: %s → %s%s%s%s", instance->order.service, instance->order.version, instance->id,
+        instance_phase_names[before], instance_phase_names[phase], reason ? " (" : "", reason ? reason : "",
+        reason ? ")" : "");
     if (saved & (1u << phase))
         instance_save(instance);
     droned_report(instance->droned, instance, false);
@@ -241,6 +244,8 @@ void instance_reconcile(struct instance *instance)
         instance_stop_unit(instance, "restarted by order");
     } else if (anew || (instance->phase == INSTANCE_STOPPED && !instance->by_hand)) {
         begin_generation(instance);
+    } else if (instance->phase == INSTANCE_WAITING && loaded) {
+        instance_adopt_stranger(instance);
     } else if (instance->phase == INSTANCE_WAITING) {
         instance_start(instance);
     }

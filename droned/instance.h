@@ -20,17 +20,17 @@
 #include "common/loop.h"
 #include "common/messages.h"
 
-#define INSTANCE_FETCH_RETRY_MS 1000      /* doubles up to… */
+#define INSTANCE_FETCH_RETRY_MS     1000 /* doubles up to… */
 #define INSTANCE_FETCH_RETRY_MAX_MS 30000
-#define INSTANCE_START_TRIES 10           /* while the name of its unit is still in use */
-#define INSTANCE_START_RETRY_MS 300
-#define INSTANCE_BACK_OFF_MS 10000        /* droned's restarts: 10 s, 20 s … */
-#define INSTANCE_BACK_OFF_MAX_MS 300000   /* … 5 min */
-#define INSTANCE_BACK_OFF_TRIES 10        /* then it is given up */
-#define INSTANCE_SETTLE_MS 200            /* a failed unit that is not restarted by then stays failed */
-#define INSTANCE_STEADY_MS 600000         /* running for so long: the tries count from 0 again */
-#define INSTANCE_UNHEALTHY_AFTER 3        /* failed probes in a row */
-#define INSTANCE_STOP_SLACK_MS 10000      /* past the kill time: systemd is asked again */
+#define INSTANCE_START_TRIES        10 /* while the name of its unit is still in use */
+#define INSTANCE_START_RETRY_MS     300
+#define INSTANCE_BACK_OFF_MS        10000  /* droned's restarts: 10 s, 20 s … */
+#define INSTANCE_BACK_OFF_MAX_MS    300000 /* … 5 min */
+#define INSTANCE_BACK_OFF_TRIES     10     /* then it is given up */
+#define INSTANCE_SETTLE_MS          200    /* a failed unit that is not restarted by then stays failed */
+#define INSTANCE_STEADY_MS          600000 /* running for so long: the tries count from 0 again */
+#define INSTANCE_UNHEALTHY_AFTER    3      /* failed probes in a row */
+#define INSTANCE_STOP_SLACK_MS      10000  /* past the kill time: systemd is asked again */
 
 struct droned;
 struct instance_file;
@@ -67,13 +67,13 @@ struct instance {
     struct journal_exit *exit;
     int64_t fetch_retry_ms;
     int start_tries;
-    char *exec_end;         /* how the last health command ended */
-    bool port_changed;      /* the one other port was taken already */
-    bool waiting;           /* backing off: for our own restart, not for systemd's */
-    bool start_sent;        /* what its unit does is about this start, not about what was left of an earlier one */
-    bool again;             /* the build is to be tried anew */
-    bool verdict;           /* on probation and over: its last lines are read, then it has failed */
-    int64_t last_exit_us;   /* of the exit that was handled last */
+    char *exec_end;    /* how the last health command ended */
+    bool port_changed; /* the one other port was taken already */
+    bool waiting;      /* backing off: for our own restart, not for systemd's */
+    bool start_sent;   /* what its unit does is about this start, not about what was left of an earlier one */
+    bool again;        /* the build is to be tried anew */
+    bool verdict;      /* on probation and over: its last lines are read, then it has failed */
+    int64_t last_exit_us; /* of the exit that was handled last */
     mono_t start_begun, probing_begun, running_since;
 };
 
@@ -111,13 +111,16 @@ void instance_set_phase(struct instance *instance, enum instance_phase phase, co
 void instance_cancel_work(struct instance *instance);
 void instance_save(struct instance *instance);
 void instance_set_address(struct instance *instance); /* after host or port changed */
-void instance_start(struct instance *instance);         /* from waiting: the way up */
+void instance_start(struct instance *instance);       /* from waiting: the way up */
 void instance_start_unit(struct instance *instance);
-void instance_begin_probing(struct instance *instance); /* its unit is active */
+void instance_begin_probing(struct instance *instance);  /* its unit is active */
 void instance_resume_running(struct instance *instance); /* adopted, was healthy */
-void instance_fail(struct instance *instance, const char *reason, char **lines); /* stops the unit; lines copied */
+void instance_adopt_stranger(struct instance *instance); /* a new order, and its unit runs already */
+void instance_fail(
+    struct instance *instance, const char *reason, char **lines); /* stops the unit; lines copied */
 void instance_stop_unit(struct instance *instance, const char *reason);
 void instance_on_timer_stopping(struct instance *instance);
 void instance_on_timer_backing_off(struct instance *instance);
 void instance_on_timer_start(struct instance *instance);
-char *instance_path(const struct instance *instance, const char *suffix); /* instances/ID<suffix>. Caller frees. */
+char *instance_path(
+    const struct instance *instance, const char *suffix); /* instances/ID<suffix>. Caller frees. */

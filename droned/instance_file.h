@@ -11,24 +11,24 @@
 #include "common/messages.h"
 
 #define INSTANCE_FILE_FORMAT 1
-#define INSTANCE_FILE_MAX (4 * 1024 * 1024)
+#define INSTANCE_FILE_MAX    (4 * 1024 * 1024)
 
 struct instance_file {
     int64_t format;
     struct order order;
-    bool dropped;      /* stop it and forget it */
-    char *boot_id;     /* in which `phase` was true */
-    int phase;         /* enum instance_phase */
+    bool dropped;       /* stop it and forget it */
+    char *boot_id;      /* in which `phase` was true */
+    int phase;          /* enum instance_phase */
     int64_t generation; /* of the order that was carried out last */
-    char *host;        /* address it listens on */
+    char *host;         /* address it listens on */
     int64_t port;
-    bool was_healthy;  /* since that generation: off probation */
-    bool by_hand;      /* stopped by somebody on the host */
+    bool was_healthy; /* since that generation: off probation */
+    bool by_hand;     /* stopped by somebody on the host */
     char *reason;
     char **lines;
     int64_t since_us;
     int64_t restarts;
-    int64_t tries;     /* of droned's own back-off */
+    int64_t tries; /* of droned's own back-off */
     int64_t fetch_ms, build_ms, start_ms, healthy_ms;
     int64_t fetch_objects, fetch_bytes;
 };

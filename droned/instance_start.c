@@ -97,7 +97,8 @@ static int reserve_port(struct instance *instance, struct error *err)
     if (!instance->order.run.port)
         return 0;
     if (!droned->address)
-        return error_set(err, -EADDRNOTAVAIL, "no address to listen on is known yet; Address= in droned.conf sets it");
+        return error_set(
+            err, -EADDRNOTAVAIL, "no address to listen on is known yet; Address= in droned.conf sets it");
     if (instance->port && port_is_free(droned->address, (int)instance->port)) {
         str_set(&instance->host, droned->address);
         instance_set_address(instance);
@@ -137,10 +138,12 @@ static void fill_facts(struct instance *instance, char **ret_tree, char **ret_en
 {
     struct droned *droned = instance->droned;
     *ret_tree = instance->order.run.build && instance->order.run.build[0]
-                    ? build_path(droned->builds, &instance->order)
-                    : checkout_path(droned->checkouts, instance->order.app, instance->order.commit);
+        ? build_path(droned->builds, &instance->order)
+        : checkout_path(droned->checkouts, instance->order.app, instance->order.commit);
     *ret_env = instance_path(instance, ".env");
-    *ret = (struct unit_facts){ .tree = *ret_tree, .env_path = *ret_env, .state_dir = droned->config->state_dir };
+    *ret = (struct unit_facts){
+        .tree = *ret_tree, .env_path = *ret_env, .state_dir = droned->config->state_dir
+    };
 }
 
 static void retry_start(struct instance *instance, const char *why)
@@ -165,7 +168,8 @@ static void on_started(void *arg, int result, const char *text)
             retry_start(instance, text);
         else
             instance_on_unit(instance, unit, false);
-    } else if (result == 0 || result == -EEXIST || result == -EBUSY || result == -ETIMEDOUT || result == -ECANCELED) {
+    } else if (result == 0 || result == -EEXIST || result == -EBUSY || result == -ETIMEDOUT ||
+        result == -ECANCELED) {
         retry_start(instance, result == 0 ? "it was gone at once" : text);
     } else if (result != -ECONNRESET) {
         _cleanup_(free_ptr) char *reason = xasprintf("systemd did not start it: %s", text);
@@ -231,8 +235,10 @@ static void on_exec_probe(void *arg, int result, const char *text)
     if (!instance->probe)
         return;
     _cleanup_(free_ptr) char *label = probe_label(&instance->order.run.health);
-    _cleanup_(free_ptr) char *said =
-        xasprintf("%s: %s", label, result == 0 ? "ok" : instance->exec_end ? instance->exec_end : text);
+    _cleanup_(free_ptr) char *said = xasprintf("%s: %s", label,
+        result == 0              ? "ok"
+            : instance->exec_end ? instance->exec_end
+                                 : text);
     probe_exec_done(instance->probe, result == 0, said);
 }
 
@@ -275,6 +281,7 @@ static void become_healthy(struct instance *instance)
     instance->running_since = loop_now(loop);
     instance->healthy_ms = mono_diff_ms(loop_now(loop), instance->probing_begun);
     probe_set_slow(instance->probe);
+    (void)instance_measure(instance);
     instance_set_phase(instance, INSTANCE_RUNNING, NULL);
 }
 

@@ -8,7 +8,9 @@
 #include "common/mem.h"
 #include "common/strv.h"
 #include "droned/droned.h"
+#include "droned/host.h"
 #include "droned/journal.h"
+#include "droned/port.h"
 #include "droned/probe.h"
 #include "droned/systemd.h"
 
@@ -27,8 +29,7 @@ static void finish_stop(struct instance *instance)
         /* Makes it begin as after an order, whatever its generation was. */
         instance->generation = instance->order.generation - 1;
     } else {
-        instance_set_phase(
-            instance, INSTANCE_STOPPED, instance->dropped ? "dropped" : "stopped by order");
+        instance_set_phase(instance, INSTANCE_STOPPED, instance->dropped ? "dropped" : "stopped by order");
         instance->generation = instance->order.generation;
         if (!instance->dropped)
             return;
@@ -110,7 +111,7 @@ void instance_fail(struct instance *instance, const char *reason, char **lines)
 static bool has_exited(const struct unit_status *unit)
 {
     return unit->active == UNIT_FAILED || unit_is_between_restarts(unit) ||
-           (unit->exit_code != 0 && unit->main_pid == 0 && unit->active != UNIT_ACTIVE);
+        (unit->exit_code != 0 && unit->main_pid == 0 && unit->active != UNIT_ACTIVE);
 }
 
 /* "exited with status 1 after 0.21s". Caller frees. */
@@ -186,8 +187,8 @@ static void back_off(struct instance *instance, const struct unit_status *unit)
         wait_ms = INSTANCE_BACK_OFF_MAX_MS;
     instance->tries++;
     char text[CLOCK_STAMP_MAX];
-    _cleanup_(free_ptr) char *reason = xasprintf(
-        "%s, restarts at once did not help; again in %s", how, duration_format(wait_ms, text));
+    _cleanup_(free_ptr) char *reason =
+        xasprintf("%s, restarts at once did not help; again in %s", how, duration_format(wait_ms, text));
     instance_set_phase(instance, INSTANCE_BACKING_OFF, reason);
     instance->waiting = true;
     timer_set(&instance->timer, wait_ms);
@@ -252,8 +253,8 @@ static void on_vanished(struct instance *instance)
         instance_fail(instance, reason, NULL);
         return;
     }
-    _cleanup_(free_ptr) char *reason = xasprintf("stopped by hand on this host%s%s%s", how ? " (" : "",
-        how ? how : "", how ? ")" : "");
+    _cleanup_(free_ptr) char *reason =
+        xasprintf("stopped by hand on this host%s%s%s", how ? " (" : "", how ? how : "", how ? ")" : "");
     instance_cancel_work(instance);
     instance->pid = 0;
     instance->by_hand = true;
@@ -269,11 +270,33 @@ static void adopt(struct instance *instance, const struct unit_status *unit)
     instance->pid = unit->main_pid;
     instance->by_hand = false;
     str_set(&instance->boot_id, instance->droned->boot_id);
-    if (instance->was_healthy && (adopted || instance->phase == INSTANCE_RUNNING ||
-                                     instance->phase == INSTANCE_UNHEALTHY))
+    if (instance->was_healthy &&
+        (adopted || instance->phase == INSTANCE_RUNNING || instance->phase == INSTANCE_UNHEALTHY))
         instance_resume_running(instance);
     else if (!instance->probe)
         instance_begin_probing(instance);
+}
+
+/* Our files were lost, and the hub orders what runs here: it is taken over as it runs, with the port that its
+ * process was given. Only what is not up is begun anew. */
+void instance_adopt_stranger(struct instance *instance)
+{
+    struct droned *droned = instance->droned;
+    const struct unit_status *unit = systemd_unit(droned->systemd, instance->unit);
+    if (unit->active != UNIT_ACTIVE) {
+        instance_stop_unit(instance, "what was left of an earlier start");
+        return;
+    }
+    _cleanup_(free_ptr) char *host = host_process_env(unit->main_pid, "HOST");
+    _cleanup_(free_ptr) char *port = host_process_env(unit->main_pid, "PORT");
+    if (instance->order.run.port && host && port) {
+        str_set(&instance->host, host);
+        instance->port = strtol(port, NULL, 10);
+        (void)ports_keep(droned->ports, (int)instance->port);
+        instance_set_address(instance);
+    }
+    instance->was_healthy = true;
+    adopt(instance, unit);
 }
 
 /* --- what systemd tells ---------------------------------------------------------------------------------------------- */

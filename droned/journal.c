@@ -13,9 +13,9 @@
 #include "common/strv.h"
 #include "droned/unit_spec.h"
 
-#define EXIT_TIMES 3
+#define EXIT_TIMES                3
 #define MESSAGE_UNIT_PROCESS_EXIT "98e322203f7a4ed290d09fe03c09fe15"
-#define INVALIDATED_PAUSE_MS 50
+#define INVALIDATED_PAUSE_MS      50
 
 static const int64_t exit_times_ms[EXIT_TIMES] = { 0, 50, 120 };
 
@@ -199,13 +199,16 @@ bool journal_unit_end(const char *unit, int64_t since_us, int64_t *ret_code, int
     if (tail_fn || sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY | SD_JOURNAL_SYSTEM) < 0 ||
         add_match(j, "_PID", "1") < 0 || add_match(j, "UNIT", unit) < 0 ||
         add_match(j, "MESSAGE_ID", MESSAGE_UNIT_PROCESS_EXIT) < 0 || sd_journal_seek_tail(j) < 0 ||
-        sd_journal_previous(j) <= 0 || sd_journal_get_realtime_usec(j, &at_us) < 0 || (int64_t)at_us < since_us)
+        sd_journal_previous(j) <= 0 || sd_journal_get_realtime_usec(j, &at_us) < 0 ||
+        (int64_t)at_us < since_us)
         return false;
     _cleanup_(free_ptr) char *code = field_copy(j, "EXIT_CODE");
     _cleanup_(free_ptr) char *status = field_copy(j, "EXIT_STATUS");
     if (!code || !status)
         return false;
-    *ret_code = strcmp(code, "exited") == 0 ? CLD_EXITED : strcmp(code, "dumped") == 0 ? CLD_DUMPED : CLD_KILLED;
+    *ret_code = strcmp(code, "exited") == 0 ? CLD_EXITED
+        : strcmp(code, "dumped") == 0       ? CLD_DUMPED
+                                            : CLD_KILLED;
     /* Signals are named: "9/KILL" or "KILL", exits "1" or "1/FAILURE", as systemd's version has it. */
     *ret_status = strtol(status, NULL, 10);
     for (int s = 1; *ret_code != CLD_EXITED && *ret_status == 0 && s < NSIG; s++)
@@ -237,7 +240,8 @@ static void log_line_from(sd_journal *j, struct log_line *ret)
         .service = field_copy(j, "STAGECOACH_SERVICE"),
         .version = field_copy(j, "STAGECOACH_VERSION"),
         .instance = field_copy(j, "STAGECOACH_INSTANCE"),
-        .priority = priority && priority[0] >= '0' && priority[0] <= '7' && !priority[1] ? priority[0] - '0' : 6,
+        .priority =
+            priority && priority[0] >= '0' && priority[0] <= '7' && !priority[1] ? priority[0] - '0' : 6,
         .text = field_printable(j, "MESSAGE"),
     };
 }
@@ -291,7 +295,8 @@ static void read_batch(struct journal_follow *follow)
     struct log_line *lines = xcalloc(JOURNAL_BATCH_LINES, sizeof(*lines));
     size_t n = 0, bytes = 0;
     int r = 1;
-    for (int i = 0; i < JOURNAL_SCAN_MAX / 10 && n < JOURNAL_BATCH_LINES && bytes < JOURNAL_BATCH_BYTES; i++) {
+    for (int i = 0; i < JOURNAL_SCAN_MAX / 10 && n < JOURNAL_BATCH_LINES && bytes < JOURNAL_BATCH_BYTES;
+         i++) {
         r = sd_journal_next(follow->j);
         if (r <= 0)
             break;

@@ -11,11 +11,11 @@
 #include "common/error.h"
 #include "common/messages.h"
 
-#define JOURNAL_LINE_MAX 4096      /* bytes of a line; the rest is cut off */
-#define JOURNAL_LAST_LINES 20      /* of an instance that ended */
-#define JOURNAL_BATCH_LINES 100    /* given to on_lines at once */
+#define JOURNAL_LINE_MAX    4096 /* bytes of a line; the rest is cut off */
+#define JOURNAL_LAST_LINES  20   /* of an instance that ended */
+#define JOURNAL_BATCH_LINES 100  /* given to on_lines at once */
 #define JOURNAL_BATCH_BYTES (48 * 1024)
-#define JOURNAL_SCAN_MAX 20000     /* entries looked at for lines of the past */
+#define JOURNAL_SCAN_MAX    20000 /* entries looked at for lines of the past */
 
 struct loop;
 
@@ -43,7 +43,8 @@ void journal_set_tail(journal_tail_fn fn, void *arg);
 
 struct journal_exit;
 
-typedef void (*journal_exit_fn)(void *arg, char **lines); /* borrowed; once, never before journal_exit_new returned */
+typedef void (*journal_exit_fn)(
+    void *arg, char **lines); /* borrowed; once, never before journal_exit_new returned */
 
 struct journal_exit *journal_exit_new(
     struct loop *loop, const struct journal_query *query, journal_exit_fn fn, void *arg);
@@ -67,7 +68,7 @@ struct journal_follow_spec {
     void *arg;
 };
 
-_must_check_ int journal_follow_new(
-    struct loop *loop, const struct journal_follow_spec *spec, struct journal_follow **ret, struct error *err);
+_must_check_ int journal_follow_new(struct loop *loop, const struct journal_follow_spec *spec,
+    struct journal_follow **ret, struct error *err);
 void journal_follow_free(struct journal_follow *follow);
 void journal_follow_pause(struct journal_follow *follow, bool pause);

@@ -92,7 +92,8 @@ int orders_load(struct droned *droned, struct error *err)
         return r;
     _cleanup_(strv_freep) char **names = listing_newest_first(dir);
     char *name;
-    strv_for_each(name, names) load_instance(droned, dir, name);
+    strv_for_each (name, names)
+        load_instance(droned, dir, name);
     return 0;
 }
 
@@ -104,22 +105,24 @@ static int check_order(const struct droned *droned, const struct order *order, s
     const char *run_as = order->run.user;
     /* A user that exists would be taken as it is, root included: the name has to be the service's own. */
     if (order->user && strcmp(order->user, user) != 0)
-        return error_set(err, -EPERM, "order %s: the user of %s is %s, not \"%s\"", order->id, order->service, user,
-            order->user);
+        return error_set(err, -EPERM, "order %s: the user of %s is %s, not \"%s\"", order->id, order->service,
+            user, order->user);
     if (run_as && strcmp(run_as, "dynamic") != 0 && !strv_contains(droned->config->allow_users, run_as))
-        return error_set(err, -EPERM, "order %s: %s may not run as \"%s\" here; AllowUsers= in droned.conf has to name it",
-            order->id, order->service, run_as);
+        return error_set(err, -EPERM,
+            "order %s: %s may not run as \"%s\" here; AllowUsers= in droned.conf has to name it", order->id,
+            order->service, run_as);
     if (order->run.health.kind == HEALTH_EXEC && !order->run.health.command)
         return error_set(err, -EINVAL, "order %s: health.command is missing", order->id);
     const struct instance *known = map_get(droned->instances, order->id);
-    if (known && (strcmp(known->order.service, order->service) != 0 || strcmp(known->order.commit, order->commit) != 0))
+    if (known &&
+        (strcmp(known->order.service, order->service) != 0 ||
+            strcmp(known->order.commit, order->commit) != 0))
         return error_set(err, -EINVAL, "order %s: instance %s is of %s at %.8s here and can't become another",
             order->id, order->id, known->order.service, known->order.commit);
     return 0;
 }
 
-static int check_all(
-    const struct droned *droned, const struct order *orders, size_t n, struct error *err)
+static int check_all(const struct droned *droned, const struct order *orders, size_t n, struct error *err)
 {
     struct map *seen = map_new(NULL);
     int r = 0;
@@ -181,8 +184,7 @@ static int apply(struct droned *droned, struct order *put, size_t n_put, char *c
         complete_order(&put[i]);
         r = put_on_disk(droned, &put[i], err);
     }
-    strv_for_each(id, (char **)drop)
-    {
+    strv_for_each (id, (char **)drop) {
         struct instance *instance = map_get(droned->instances, id);
         if (r >= 0 && instance && !instance->dropped)
             r = instance_save_as(instance, NULL, true, err);
@@ -194,8 +196,7 @@ static int apply(struct droned *droned, struct order *put, size_t n_put, char *c
 
     droned->revision = revision;
     str_set(&droned->fleet, fleet);
-    strv_for_each(id, (char **)drop)
-    {
+    strv_for_each (id, (char **)drop) {
         struct instance *instance = map_get(droned->instances, id);
         if (!instance)
             continue;
@@ -216,15 +217,17 @@ int orders_replace(struct droned *droned, const struct orders *orders, struct er
 {
     /* The fleet joined last counts, not the one whose orders are held: a rebuilt hub takes over what runs. */
     if (droned->joined_fleet && strcmp(droned->joined_fleet, orders->fleet) != 0)
-        return error_set(err, -EPERM, "%s has joined fleet %s, not %s", droned->name, droned->joined_fleet,
-            orders->fleet);
+        return error_set(
+            err, -EPERM, "%s has joined fleet %s, not %s", droned->name, droned->joined_fleet, orders->fleet);
     if (orders->revision < droned->revision)
         return error_set(err, -ESTALE, "these orders are older than those of %s (%lld < %lld)", droned->name,
             (long long)orders->revision, (long long)droned->revision);
     struct orders copy;
     schema_copy(&orders_schema, orders, &copy);
     _cleanup_(strv_freep) char **drop = NULL;
-    map_for_each(it, droned->instances) if (!is_in(copy.orders, copy.n_orders, it.key)) strv_push(&drop, it.key);
+    map_for_each (it, droned->instances)
+        if (!is_in(copy.orders, copy.n_orders, it.key))
+            strv_push(&drop, it.key);
     int r = apply(droned, copy.orders, copy.n_orders, drop, copy.fleet, copy.revision, err);
     schema_clear(&orders_schema, &copy);
     return r;
@@ -249,8 +252,8 @@ int orders_change(struct droned *droned, const struct msg_orders_change *change,
     struct orders copy = { 0 };
     struct orders all = { .orders = change->put, .n_orders = change->n_put };
     schema_copy(&orders_schema, &all, &copy);
-    int r = apply(
-        droned, copy.orders, copy.n_orders, change->drop, droned->fleet ? droned->fleet : "", change->revision, err);
+    int r = apply(droned, copy.orders, copy.n_orders, change->drop, droned->fleet ? droned->fleet : "",
+        change->revision, err);
     schema_clear(&orders_schema, &copy);
     return r;
 }

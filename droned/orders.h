@@ -24,4 +24,5 @@ _must_check_ int orders_replace(struct droned *droned, const struct orders *orde
 _must_check_ int orders_replace_text(struct droned *droned, const char *text, size_t len, struct error *err);
 /* A step from the revision held to the next. -ESTALE: it starts from another revision; the sender then sends
  * everything. */
-_must_check_ int orders_change(struct droned *droned, const struct msg_orders_change *change, struct error *err);
+_must_check_ int orders_change(
+    struct droned *droned, const struct msg_orders_change *change, struct error *err);

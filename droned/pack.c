@@ -44,7 +44,7 @@ static void end_refused(struct pack *pack)
     }
     int status = pack->head->status;
     end(pack,
-        status == 404                                              ? -ENOENT
+        status == 404                                                          ? -ENOENT
             : status == 429 || status == 500 || status == 502 || status == 503 ? -EAGAIN
                                                                                : -EACCES,
         strbuf_str(&text));
@@ -162,7 +162,8 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
         break;
     case STREAM_ERROR:
     case STREAM_CLOSED: {
-        _cleanup_(free_ptr) char *text = xasprintf("can't fetch from %s: %s", pack->hub, stream_error(stream));
+        _cleanup_(free_ptr) char *text =
+            xasprintf("can't fetch from %s: %s", pack->hub, stream_error(stream));
         end(pack, -EAGAIN, text);
         break;
     }
@@ -178,10 +179,11 @@ struct pack *pack_new(struct loop *loop, const struct pack_spec *spec)
     pack->spec = *spec;
     pack->hub = xstrdup(spec->hub);
     pack->head = xcalloc(1, sizeof(*pack->head));
-    pack->request = xasprintf("GET /pack/%s/%s%s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: stagecoach-droned/%s\r\n"
-                              "Accept: application/x-git-pack\r\nConnection: close\r\n\r\n",
-        spec->app, spec->commit, spec->base ? "?base=" : "", spec->base ? spec->base : "", spec->hub,
-        STAGECOACH_VERSION);
+    pack->request =
+        xasprintf("GET /pack/%s/%s%s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: stagecoach-droned/%s\r\n"
+                  "Accept: application/x-git-pack\r\nConnection: close\r\n\r\n",
+            spec->app, spec->commit, spec->base ? "?base=" : "", spec->base ? spec->base : "", spec->hub,
+            STAGECOACH_VERSION);
     struct stream_options options = { .tls = spec->tls, .default_port = PROTOCOL_PORT };
     pack->stream = stream_connect(loop, spec->hub, &options, on_stream, pack);
     return pack;

@@ -18,8 +18,8 @@
 struct ports {
     int first, last;
     char *path;
-    bool *taken;      /* by port - first */
-    uint64_t *used;   /* when it came back last, as a count; 0: never had */
+    bool *taken;    /* by port - first */
+    uint64_t *used; /* when it came back last, as a count; 0: never had */
     uint64_t count;
     size_t n_taken;
 };
@@ -139,8 +139,8 @@ int ports_take(struct ports *ports, const char *address, int *ret_port, struct e
         *ret_port = ports->first + i;
         return 0;
     }
-    return error_set(err, -EADDRINUSE, "no free port from %d to %d on %s (%zu taken by instances)", ports->first,
-        ports->last, address, ports->n_taken);
+    return error_set(err, -EADDRINUSE, "no free port from %d to %d on %s (%zu taken by instances)",
+        ports->first, ports->last, address, ports->n_taken);
 }
 
 bool ports_keep(struct ports *ports, int port)

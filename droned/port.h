@@ -10,8 +10,8 @@
 
 #include "common/error.h"
 
-#define PORT_FIRST 20000 /* default range, outside the ephemeral one */
-#define PORT_LAST 29999
+#define PORT_FIRST     20000 /* default range, outside the ephemeral one */
+#define PORT_LAST      29999
 #define PORT_TRIES_MAX 200 /* ports of others in a row before we say that the range is not ours */
 
 struct ports;

@@ -31,7 +31,7 @@ struct probe {
     struct stream *stream;
     bool running;
     bool fast;
-    int64_t pause_ms;      /* after a failure while fast */
+    int64_t pause_ms; /* after a failure while fast */
     int64_t passes, failures;
     char *last;
     struct transcript_line lines[PROBE_TRANSCRIPT_MAX];
@@ -288,8 +288,9 @@ char **probe_transcript(const struct probe *probe)
         char times[32] = "";
         if (line->times > 1)
             snprintf(times, sizeof(times), " (×%lld)", (long long)line->times);
-        strv_push_take(&list, xasprintf("%lld.%02llds  %s%s", (long long)(line->at_ms / 1000),
-                                  (long long)(line->at_ms % 1000 / 10), line->text, times));
+        strv_push_take(&list,
+            xasprintf("%lld.%02llds  %s%s", (long long)(line->at_ms / 1000),
+                (long long)(line->at_ms % 1000 / 10), line->text, times));
     }
     return list;
 }

@@ -9,10 +9,10 @@
 
 #include "common/messages.h"
 
-#define PROBE_FAST_MS 100     /* most time between attempts until first healthy */
-#define PROBE_FIRST_MS 20     /* after the first failed attempt; doubles up to that */
+#define PROBE_FAST_MS        50 /* most time between attempts until first healthy */
+#define PROBE_FIRST_MS       20 /* after the first failed attempt; doubles up to that */
 #define PROBE_TRANSCRIPT_MAX 12
-#define PROBE_ANSWER_MAX (16 * 1024) /* bytes of a response's head */
+#define PROBE_ANSWER_MAX     (16 * 1024) /* bytes of a response's head */
 
 struct loop;
 struct probe;

@@ -33,11 +33,12 @@ static void on_child_exit(struct child *child, int status, void *arg)
     if (status == 0)
         seal->fn(seal->arg, 0, NULL);
     else
-        seal->fn(seal->arg, -EACCES, seal->text.len > 0 ? strbuf_str(&seal->text) : child_status_text(status, how));
+        seal->fn(seal->arg, -EACCES,
+            seal->text.len > 0 ? strbuf_str(&seal->text) : child_status_text(status, how));
 }
 
-int seal_start(struct loop *loop, const char *program, const char *dir, int64_t max_bytes, seal_fn fn, void *arg,
-    struct seal **ret, struct error *err)
+int seal_start(struct loop *loop, const char *program, const char *dir, int64_t max_bytes, seal_fn fn,
+    void *arg, struct seal **ret, struct error *err)
 {
     static const char *const env[] = { "PATH=/usr/bin:/bin", NULL };
     _cleanup_(free_ptr) char *limit = xasprintf("--max-bytes=%lld", (long long)max_bytes);
@@ -46,9 +47,12 @@ int seal_start(struct loop *loop, const char *program, const char *dir, int64_t 
     seal->loop = loop;
     seal->fn = fn;
     seal->arg = arg;
-    struct child_spec spec = {
-        .argv = argv, .env = env, .on_stdout = NULL, .on_stderr = on_output, .on_exit = on_child_exit, .arg = seal
-    };
+    struct child_spec spec = { .argv = argv,
+        .env = env,
+        .on_stdout = NULL,
+        .on_stderr = on_output,
+        .on_exit = on_child_exit,
+        .arg = seal };
     int r = child_start(loop, &spec, &seal->child, err);
     if (r < 0) {
         free(seal);

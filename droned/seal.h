@@ -14,9 +14,9 @@
 
 #include "common/error.h"
 
-#define SEAL_PATH "/usr/libexec/stagecoach/stagecoach-seal"
+#define SEAL_PATH        "/usr/libexec/stagecoach/stagecoach-seal"
 #define SEAL_ENTRIES_MAX 2000000
-#define SEAL_DEPTH_MAX 256
+#define SEAL_DEPTH_MAX   256
 
 struct loop;
 struct seal;

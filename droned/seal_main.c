@@ -98,7 +98,8 @@ static int seal_entry(
 static int walk_directory(struct walk *walk, int dir_fd, const char *path, int depth, struct error *err)
 {
     if (depth > SEAL_DEPTH_MAX)
-        return error_set(err, -ELOOP, "%s: directories below each other deeper than %d", path, SEAL_DEPTH_MAX);
+        return error_set(
+            err, -ELOOP, "%s: directories below each other deeper than %d", path, SEAL_DEPTH_MAX);
     int copy = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
     if (!dir)

@@ -186,6 +186,7 @@ void streams_free(struct streams *streams)
     if (!streams)
         return;
     struct log_stream *s, *tmp;
-    list_for_each_safe(s, tmp, &streams->streams, link_in) log_stream_free(s);
+    list_for_each_safe (s, tmp, &streams->streams, link_in)
+        log_stream_free(s);
     free(streams);
 }

@@ -7,8 +7,8 @@
 #include "common/error.h"
 #include "common/messages.h"
 
-#define STREAMS_MAX 64          /* at once */
-#define STREAM_DIAL_MS 15000    /* until the hub has joined it to its client */
+#define STREAMS_MAX    64    /* at once */
+#define STREAM_DIAL_MS 15000 /* until the hub has joined it to its client */
 
 struct droned;
 struct streams;

@@ -15,7 +15,12 @@
 #include "droned/unit_spec.h"
 
 const char *const unit_active_names[] = {
-    "inactive", "activating", "active", "reloading", "deactivating", "failed",
+    "inactive",
+    "activating",
+    "active",
+    "reloading",
+    "deactivating",
+    "failed",
 };
 _Static_assert(ARRAY_SIZE(unit_active_names) == UNIT_ACTIVE_MAX_, "a name per state");
 
@@ -81,8 +86,9 @@ char *unit_end_text(const struct unit_status *unit)
         return xasprintf("exited with status %lld", (long long)unit->exit_status);
     if (unit->exit_code == CLD_KILLED || unit->exit_code == CLD_DUMPED) {
         const char *name = sigabbrev_np((int)unit->exit_status);
-        return name ? xasprintf("killed by SIG%s%s", name, unit->exit_code == CLD_DUMPED ? ", core dumped" : "")
-                    : xasprintf("killed by signal %lld", (long long)unit->exit_status);
+        return name
+            ? xasprintf("killed by SIG%s%s", name, unit->exit_code == CLD_DUMPED ? ", core dumped" : "")
+            : xasprintf("killed by signal %lld", (long long)unit->exit_status);
     }
     if (strcmp(unit->result, "resources") == 0)
         return xstrdup("could not be started: no resources");
@@ -214,7 +220,8 @@ static int on_properties_changed(sd_bus_message *m, void *arg, sd_bus_error *err
     struct systemd *systemd = arg;
     _cleanup_(free_ptr) char *name = NULL;
     const char *interface;
-    if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_UNIT_PATH, &name) <= 0 || !systemd_is_ours(name))
+    if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_UNIT_PATH, &name) <= 0 ||
+        !systemd_is_ours(name))
         return 0;
     if (sd_bus_message_read_basic(m, 's', &interface) <= 0)
         return 0;
@@ -282,7 +289,8 @@ static void query_free(struct query *query)
 static void disconnect(struct systemd *systemd)
 {
     struct query *query, *tmp;
-    list_for_each_safe(query, tmp, &systemd->queries, link) query_free(query);
+    list_for_each_safe (query, tmp, &systemd->queries, link)
+        query_free(query);
     systemd->n_queries = 0;
     systemd->ready = systemd->listing = false;
     systemd->connection = NULL;
@@ -293,7 +301,8 @@ static void on_bus_lost(void *arg, int result)
 {
     struct systemd *systemd = arg;
     if (!systemd->lost_logged)
-        log_warning(NULL, "lost the connection to systemd (%s); units run on, trying again", strerror(-result));
+        log_warning(
+            NULL, "lost the connection to systemd (%s); units run on, trying again", strerror(-result));
     systemd->lost_logged = true;
     disconnect(systemd);
     systemd_jobs_lost(systemd);
@@ -351,8 +360,7 @@ static int on_properties(sd_bus_message *m, void *arg, sd_bus_error *error)
 static void queries_pump(struct systemd *systemd)
 {
     struct query *query, *tmp;
-    list_for_each_safe(query, tmp, &systemd->queries, link)
-    {
+    list_for_each_safe (query, tmp, &systemd->queries, link) {
         if (systemd->n_queries >= SYSTEMD_QUERIES_MAX)
             return;
         if (query->slot)
@@ -381,8 +389,9 @@ static int on_list(sd_bus_message *m, void *arg, sd_bus_error *error)
     const char *name, *description, *load, *active, *sub, *following, *path, *job_type, *job_path;
     uint32_t job_id;
     int r = sd_bus_message_enter_container(m, 'a', "(ssssssouso)");
-    while (r >= 0 && (r = sd_bus_message_read(m, "(ssssssouso)", &name, &description, &load, &active, &sub,
-                          &following, &path, &job_id, &job_type, &job_path)) > 0) {
+    while (r >= 0 &&
+        (r = sd_bus_message_read(m, "(ssssssouso)", &name, &description, &load, &active, &sub, &following,
+             &path, &job_id, &job_type, &job_path)) > 0) {
         if (!systemd_is_ours(name) || strcmp(load, "not-found") == 0)
             continue;
         struct unit_status *unit = systemd_unit_slot(systemd, name);
@@ -413,11 +422,12 @@ static int begin(struct systemd *systemd)
     // clang-format on
     int r = 0;
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(signals); i++)
-        r = sd_bus_match_signal_async(bus, NULL, from, SYSTEMD_PATH, SYSTEMD_MANAGER, signals[i].member,
-            signals[i].fn, NULL, systemd);
-    _cleanup_(free_ptr) char *match = xasprintf("type='signal',%s%s%sinterface='org.freedesktop.DBus.Properties',"
-                                                "member='PropertiesChanged',path_namespace='%s'",
-        direct ? "" : "sender='", direct ? "" : SYSTEMD_NAME, direct ? "" : "',", SYSTEMD_UNIT_PATH);
+        r = sd_bus_match_signal_async(
+            bus, NULL, from, SYSTEMD_PATH, SYSTEMD_MANAGER, signals[i].member, signals[i].fn, NULL, systemd);
+    _cleanup_(free_ptr) char *match =
+        xasprintf("type='signal',%s%s%sinterface='org.freedesktop.DBus.Properties',"
+                  "member='PropertiesChanged',path_namespace='%s'",
+            direct ? "" : "sender='", direct ? "" : SYSTEMD_NAME, direct ? "" : "',", SYSTEMD_UNIT_PATH);
     if (r >= 0)
         r = sd_bus_add_match_async(bus, NULL, match, on_properties_changed, NULL, systemd);
     if (r >= 0 && !direct)
@@ -427,9 +437,9 @@ static int begin(struct systemd *systemd)
         r = sd_bus_call_method_async(
             bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", NULL, NULL, NULL);
     if (r >= 0)
-        r = sd_bus_call_method_async(bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "ListUnitsByPatterns",
-            on_list, systemd, "asas", 0, 3, UNIT_PREFIX_RUN "*.service", UNIT_PREFIX_BUILD "*.service",
-            UNIT_PREFIX_PROBE "*.service");
+        r = sd_bus_call_method_async(bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+            "ListUnitsByPatterns", on_list, systemd, "asas", 0, 3, UNIT_PREFIX_RUN "*.service",
+            UNIT_PREFIX_BUILD "*.service", UNIT_PREFIX_PROBE "*.service");
     return r;
 }
 

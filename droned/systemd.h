@@ -14,11 +14,11 @@
 #include "common/error.h"
 #include "common/map.h"
 
-#define SYSTEMD_JOBS_MAX 64       /* queued in PID 1 at once; with some 500 it falls off the bus */
-#define SYSTEMD_QUERIES_MAX 32    /* property reads in flight */
-#define SYSTEMD_JOB_MS 100000     /* a job without an end by then is given up: -ETIMEDOUT */
-#define SYSTEMD_RECONNECT_MS 1000 /* between attempts to reach the bus */
-#define UNIT_NAME_MAX 256
+#define SYSTEMD_JOBS_MAX     64     /* queued in PID 1 at once; with some 500 it falls off the bus */
+#define SYSTEMD_QUERIES_MAX  32     /* property reads in flight */
+#define SYSTEMD_JOB_MS       100000 /* a job without an end by then is given up: -ETIMEDOUT */
+#define SYSTEMD_RECONNECT_MS 1000   /* between attempts to reach the bus */
+#define UNIT_NAME_MAX        256
 
 struct loop;
 struct sd_bus;
@@ -39,15 +39,16 @@ extern const char *const unit_active_names[UNIT_ACTIVE_MAX_];
 /* What systemd says of a loaded unit. */
 struct unit_status {
     char name[UNIT_NAME_MAX];
-    int active;               /* enum unit_active */
-    char sub[32];             /* "running", "auto-restart", "stop-sigterm", … */
-    char result[32];          /* "success", "exit-code", "signal", "timeout", "oom-kill", … */
-    int64_t main_pid;         /* 0: none */
-    int64_t exit_code;        /* how the main process ended last: CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: it did not */
-    int64_t exit_status;      /* its status or signal */
-    int64_t restarts;         /* by systemd itself, since it was started */
+    int active;       /* enum unit_active */
+    char sub[32];     /* "running", "auto-restart", "stop-sigterm", … */
+    char result[32];  /* "success", "exit-code", "signal", "timeout", "oom-kill", … */
+    int64_t main_pid; /* 0: none */
+    int64_t
+        exit_code; /* how the main process ended last: CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: it did not */
+    int64_t exit_status;           /* its status or signal */
+    int64_t restarts;              /* by systemd itself, since it was started */
     int64_t started_us, exited_us; /* wall clock, of the main process */
-    char **log_fields;        /* LogExtraFields; only of units that ran when we connected */
+    char **log_fields;             /* LogExtraFields; only of units that ran when we connected */
 };
 
 /* The unit waits for systemd's own restart. */
@@ -85,8 +86,8 @@ int systemd_open_bus(void *owner, struct sd_bus **ret);
 typedef void (*systemd_done_fn)(void *arg, int result, const char *text);
 
 /* fn may be NULL. timeout_ms 0: SYSTEMD_JOB_MS. Rows that are optional and unknown to this systemd are left out. */
-void systemd_start(struct systemd *systemd, const char *unit, const struct unit_spec *spec, int64_t timeout_ms,
-    systemd_done_fn fn, void *arg);
+void systemd_start(struct systemd *systemd, const char *unit, const struct unit_spec *spec,
+    int64_t timeout_ms, systemd_done_fn fn, void *arg);
 /* A unit that is not loaded is stopped: 0. */
 void systemd_stop(
     struct systemd *systemd, const char *unit, int64_t timeout_ms, systemd_done_fn fn, void *arg);

@@ -64,7 +64,9 @@ static int append_env_files(sd_bus_message *m, const struct unit_property *row)
 {
     int r = sd_bus_message_open_container(m, 'a', "(sb)");
     char *path;
-    strv_for_each(path, row->list) if (r >= 0) r = sd_bus_message_append(m, "(sb)", path, 0);
+    strv_for_each (path, row->list)
+        if (r >= 0)
+            r = sd_bus_message_append(m, "(sb)", path, 0);
     return r >= 0 ? sd_bus_message_close_container(m) : r;
 }
 
@@ -72,7 +74,9 @@ static int append_fields(sd_bus_message *m, const struct unit_property *row)
 {
     int r = sd_bus_message_open_container(m, 'a', "ay");
     char *field;
-    strv_for_each(field, row->list) if (r >= 0) r = sd_bus_message_append_array(m, 'y', field, strlen(field));
+    strv_for_each (field, row->list)
+        if (r >= 0)
+            r = sd_bus_message_append_array(m, 'y', field, strlen(field));
     return r >= 0 ? sd_bus_message_close_container(m) : r;
 }
 

@@ -7,9 +7,9 @@
 #include "common/loop.h"
 #include "droned/systemd.h"
 
-#define SYSTEMD_NAME "org.freedesktop.systemd1"
-#define SYSTEMD_PATH "/org/freedesktop/systemd1"
-#define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
+#define SYSTEMD_NAME      "org.freedesktop.systemd1"
+#define SYSTEMD_PATH      "/org/freedesktop/systemd1"
+#define SYSTEMD_MANAGER   "org.freedesktop.systemd1.Manager"
 #define SYSTEMD_UNIT_PATH "/org/freedesktop/systemd1/unit"
 
 struct bus;
@@ -21,13 +21,13 @@ struct systemd {
     struct sd_bus *connection; /* borrowed from bus; NULL: not connected */
     struct bus *bus;
     struct timer reconnect;
-    struct map *units;         /* name → struct unit_status */
+    struct map *units;              /* name → struct unit_status */
     struct map *unknown_properties; /* names that this systemd refused */
-    struct list queries;       /* property reads to come or in flight */
+    struct list queries;            /* property reads to come or in flight */
     size_t n_queries;
-    struct list jobs;          /* in order of asking */
-    size_t n_active;           /* of them sent */
-    bool listing;              /* units are being read; ready when queries are done */
+    struct list jobs; /* in order of asking */
+    size_t n_active;  /* of them sent */
+    bool listing;     /* units are being read; ready when queries are done */
     bool ready;
     bool host_stopping;
     bool lost_logged;
@@ -38,12 +38,10 @@ bool systemd_is_ours(const char *unit);
 
 /* systemd_job.c */
 void systemd_jobs_pump(struct systemd *systemd);
-void systemd_job_removed(
-    struct systemd *systemd, const char *path, const char *unit, const char *result);
+void systemd_job_removed(struct systemd *systemd, const char *path, const char *unit, const char *result);
 /* Completes everything that was sent with -ECONNRESET; what waits goes on waiting. */
 void systemd_jobs_lost(struct systemd *systemd);
 void systemd_jobs_free(struct systemd *systemd);
 
 /* systemd_append.c: the rows of spec as a(sv), without those in `without`. Negative errno. */
-int systemd_append_spec(
-    struct sd_bus_message *m, const struct unit_spec *spec, const struct map *without);
+int systemd_append_spec(struct sd_bus_message *m, const struct unit_spec *spec, const struct map *without);

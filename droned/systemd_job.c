@@ -29,10 +29,10 @@ struct job {
     systemd_done_fn fn;
     void *arg;
     struct timer timer;
-    sd_bus_slot *slot; /* waits for its answer */
-    char *path;        /* of the job in systemd */
+    sd_bus_slot *slot;               /* waits for its answer */
+    char *path;                      /* of the job in systemd */
     char *early_path, *early_result; /* JobRemoved came before the answer */
-    int result;        /* completing: told by the timer, so never inside the asking call */
+    int result;                      /* completing: told by the timer, so never inside the asking call */
     char *text;
     bool sent, completing;
     int retries;
@@ -120,15 +120,13 @@ static void complete_by_result(struct job *job, const char *result)
 void systemd_job_removed(struct systemd *systemd, const char *path, const char *unit, const char *result)
 {
     struct job *job;
-    list_for_each(job, &systemd->jobs, link)
-    {
+    list_for_each (job, &systemd->jobs, link) {
         if (job->path && strcmp(job->path, path) == 0) {
             complete_by_result(job, result);
             return;
         }
     }
-    list_for_each(job, &systemd->jobs, link)
-    {
+    list_for_each (job, &systemd->jobs, link) {
         if (job->sent && !job->path && strcmp(job->unit, unit) == 0) {
             str_set(&job->early_path, path);
             str_set(&job->early_result, result);
@@ -248,8 +246,7 @@ void systemd_jobs_pump(struct systemd *systemd)
     struct job *job, *tmp;
     if (!systemd->ready)
         return;
-    list_for_each_safe(job, tmp, &systemd->jobs, link)
-    {
+    list_for_each_safe (job, tmp, &systemd->jobs, link) {
         if (systemd->n_active >= SYSTEMD_JOBS_MAX)
             return;
         if (!job->sent && !job->completing)
@@ -260,8 +257,7 @@ void systemd_jobs_pump(struct systemd *systemd)
 void systemd_jobs_lost(struct systemd *systemd)
 {
     struct job *job, *tmp;
-    list_for_each_safe(job, tmp, &systemd->jobs, link)
-    {
+    list_for_each_safe (job, tmp, &systemd->jobs, link) {
         if (!job->sent || job->completing)
             continue;
         job->slot = sd_bus_slot_unref(job->slot);
@@ -272,7 +268,8 @@ void systemd_jobs_lost(struct systemd *systemd)
 void systemd_jobs_free(struct systemd *systemd)
 {
     struct job *job, *tmp;
-    list_for_each_safe(job, tmp, &systemd->jobs, link) job_free(job);
+    list_for_each_safe (job, tmp, &systemd->jobs, link)
+        job_free(job);
 }
 
 /* --- asking ------------------------------------------------------------------------------------------------ */
@@ -303,8 +300,8 @@ static void copy_spec(const struct unit_spec *from, struct unit_spec *to)
     }
 }
 
-void systemd_start(struct systemd *systemd, const char *unit, const struct unit_spec *spec, int64_t timeout_ms,
-    systemd_done_fn fn, void *arg)
+void systemd_start(struct systemd *systemd, const char *unit, const struct unit_spec *spec,
+    int64_t timeout_ms, systemd_done_fn fn, void *arg)
 {
     struct job *job = job_new(systemd, JOB_START, unit, timeout_ms, fn, arg);
     copy_spec(spec, &job->spec);
@@ -333,8 +330,7 @@ void systemd_reset_failed(struct systemd *systemd, const char *unit, systemd_don
 void systemd_forget(struct systemd *systemd, const void *arg)
 {
     struct job *job;
-    list_for_each(job, &systemd->jobs, link)
-    {
+    list_for_each (job, &systemd->jobs, link) {
         if (job->arg == arg)
             job->fn = NULL;
     }
@@ -344,6 +340,7 @@ size_t systemd_jobs(const struct systemd *systemd)
 {
     struct job *job;
     size_t n = 0;
-    list_for_each(job, &systemd->jobs, link) n++;
+    list_for_each (job, &systemd->jobs, link)
+        n++;
     return n;
 }

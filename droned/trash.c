@@ -43,7 +43,9 @@ static void empty(struct trash *trash)
     }
     trash->again = false;
     const char *const argv[] = { "/usr/bin/find", trash->dir, "-xdev", "-mindepth", "1", "-delete", NULL };
-    struct child_spec spec = { .argv = argv, .env = env, .nice = TRASH_NICE, .on_exit = on_child_exit, .arg = trash };
+    struct child_spec spec = {
+        .argv = argv, .env = env, .nice = TRASH_NICE, .on_exit = on_child_exit, .arg = trash
+    };
     struct error err;
     if (child_start(trash->loop, &spec, &trash->child, &err) < 0)
         log_warning(NULL, "can't empty %s: %s", trash->dir, err.text);

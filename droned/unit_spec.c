@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "droned/unit_spec.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "common/mem.h"
@@ -8,9 +9,9 @@
 #include "common/sha256.h"
 #include "common/strv.h"
 
-#define US_PER_MS INT64_C(1000)
-#define US_PER_CPU_PERCENT INT64_C(10000) /* of CPU time per second */
-#define BUILD_TASKS_MAX 4096
+#define US_PER_MS                INT64_C(1000)
+#define US_PER_CPU_PERCENT       INT64_C(10000) /* of CPU time per second */
+#define BUILD_TASKS_MAX          4096
 #define BUILD_TIMEOUT_DEFAULT_MS (15 * 60 * INT64_C(1000))
 
 /* The sandbox that instances, builds and probes share. MemoryDenyWriteExecute is not in it: JIT compilers. */
@@ -33,6 +34,8 @@ static const struct unit_property sandbox[] = {
     { "RestrictNamespaces",     PROPERTY_UINT64, .number = 0 },
     { "RestrictRealtime",       PROPERTY_BOOL,   .number = true },
     { "RestrictSUIDSGID",       PROPERTY_BOOL,   .number = true, .optional = true },
+    /* A call that is filtered is refused, not deadly: run times try new calls (io_uring) and do without. */
+    { "SystemCallErrorNumber",  PROPERTY_INT32,  .number = EPERM },
 };
 
 /* Out of sight: the system bus (it tells other units' properties), our own sockets and state, configuration. */
@@ -184,7 +187,8 @@ static void add_command(struct unit_spec *spec, char *const *command)
         strv_push(argv, "--");
     }
     char *word;
-    strv_for_each(word, (char **)command) strv_push(argv, word);
+    strv_for_each (word, (char **)command)
+        strv_push(argv, word);
 }
 
 void unit_spec_instance(const struct order *order, const struct unit_facts *facts, struct unit_spec *ret)
@@ -193,8 +197,8 @@ void unit_spec_instance(const struct order *order, const struct unit_facts *fact
     const struct run_spec *run = &order->run;
     bool notify = run->health.kind == HEALTH_NOTIFY;
 
-    add(&spec, "Description", PROPERTY_STRING)->text = xasprintf(
-        "%s@%s (instance %s of %s %.8s)", order->service, order->version, order->id, order->app, order->commit);
+    add(&spec, "Description", PROPERTY_STRING)->text = xasprintf("%s@%s (instance %s of %s %.8s)",
+        order->service, order->version, order->id, order->app, order->commit);
     add(&spec, "Slice", PROPERTY_STRING)->text = name_slice(order->service);
     add_string(&spec, "Type", notify ? "notify" : "exec");
     if (notify) {
@@ -248,8 +252,9 @@ static char **build_command(const char *command)
     char **argv = NULL;
     strv_push(&argv, "/bin/sh");
     strv_push(&argv, "-c");
-    strv_push(&argv, "cp -R -P --preserve=links --reflink=auto " UNIT_SOURCE_DIR "/. . && "
-                     "find . -mindepth 1 ! -type l -exec chmod u+w {} + && exec /bin/sh -c \"$1\"");
+    strv_push(&argv,
+        "cp -R -P --preserve=links --reflink=auto " UNIT_SOURCE_DIR "/. . && "
+        "find . -mindepth 1 ! -type l -exec chmod u+w {} + && exec /bin/sh -c \"$1\"");
     strv_push(&argv, "build");
     strv_push(&argv, command);
     return argv;
@@ -278,8 +283,8 @@ void unit_spec_build(const struct order *order, const struct build_facts *facts,
 
     add_number(&spec, "DynamicUser", PROPERTY_BOOL, true);
     add(&spec, "User", PROPERTY_STRING)->text = unit_build_user(order->app);
-    strv_push_take(add_list(&spec, "CacheDirectory", PROPERTY_STRV),
-        xasprintf("stagecoach-build/%s", order->app));
+    strv_push_take(
+        add_list(&spec, "CacheDirectory", PROPERTY_STRV), xasprintf("stagecoach-build/%s", order->app));
     add_number(&spec, "CacheDirectoryMode", PROPERTY_UINT32, 0700);
     add_sandbox(&spec, facts->state_dir);
 

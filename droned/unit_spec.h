@@ -14,13 +14,13 @@
 /* Where every instance, build and probe sees its tree, so that absolute paths baked in by a build stay right. */
 #define UNIT_APP_DIR "/srv/stagecoach/app"
 /* Where a build sees the pristine sources that it starts from. */
-#define UNIT_SOURCE_DIR "/srv/stagecoach/source"
-#define UNIT_PREFIX_RUN "stagecoach-run-"
-#define UNIT_PREFIX_BUILD "stagecoach-build-"
-#define UNIT_PREFIX_PROBE "stagecoach-probe-"
-#define UNIT_RESTART_MS 300    /* systemd's own restarts of an instance… */
-#define UNIT_START_BURST 5     /* …so many… */
-#define UNIT_START_WINDOW_S 10 /* …in so long, then droned decides */
+#define UNIT_SOURCE_DIR     "/srv/stagecoach/source"
+#define UNIT_PREFIX_RUN     "stagecoach-run-"
+#define UNIT_PREFIX_BUILD   "stagecoach-build-"
+#define UNIT_PREFIX_PROBE   "stagecoach-probe-"
+#define UNIT_RESTART_MS     300 /* systemd's own restarts of an instance… */
+#define UNIT_START_BURST    5   /* …so many… */
+#define UNIT_START_WINDOW_S 10  /* …in so long, then droned decides */
 
 enum property_type {
     PROPERTY_STRING,    /* s: text */
@@ -68,9 +68,9 @@ void unit_spec_instance(const struct order *order, const struct unit_facts *fact
 void unit_spec_probe(const struct order *order, const struct unit_facts *facts, struct unit_spec *ret);
 
 struct build_facts {
-    const char *key;        /* STAGECOACH_BUILD= of its log lines */
-    const char *source;     /* pristine tree */
-    const char *tree;       /* empty directory that the result is made in */
+    const char *key;    /* STAGECOACH_BUILD= of its log lines */
+    const char *source; /* pristine tree */
+    const char *tree;   /* empty directory that the result is made in */
     const char *env_path;
     const char *state_dir;
     int64_t file_bytes_max; /* of a single file */

@@ -10,8 +10,8 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/pki.h"
-#include "common/secret.h"
 #include "common/schema.h"
+#include "common/secret.h"
 #include "common/strv.h"
 #include "common/tls.h"
 #include "droned/droned.h"
@@ -38,7 +38,6 @@ struct uplink {
 static const char *const features[] = { "orders/1", "streams/1", NULL };
 
 static void connect_hub(struct uplink *uplink);
-static void send_report(struct uplink *uplink);
 
 /* --- identity --------------------------------------------------------------------------------------------------------- */
 
@@ -53,9 +52,11 @@ static void drop_identity(struct uplink *uplink)
 static int make_tls(struct uplink *uplink, const char *alpn, struct tls_context **ret, struct error *err)
 {
     const struct identity *id = &uplink->id;
-    struct tls_client spec = {
-        .cert_pem = id->cert_pem, .key_pem = id->key_pem, .alpn = alpn, .ca_pem = id->ca_pem, .fleet = id->fleet
-    };
+    struct tls_client spec = { .cert_pem = id->cert_pem,
+        .key_pem = id->key_pem,
+        .alpn = alpn,
+        .ca_pem = id->ca_pem,
+        .fleet = id->fleet };
     return tls_client_new(&spec, ret, err);
 }
 
@@ -93,7 +94,8 @@ static void on_renewed(void *arg, int result, enum error_kind kind, const char *
         log_warning(NULL, "can't renew our certificate: %s", reason ? reason : strerror(-result));
         return;
     }
-    if (identity_save_cert(uplink->identity_dir, identity->cert_pem, &err) < 0 || load_identity(uplink, &err) < 0)
+    if (identity_save_cert(uplink->identity_dir, identity->cert_pem, &err) < 0 ||
+        load_identity(uplink, &err) < 0)
         log_error(NULL, "can't take over our renewed certificate: %s", err.text);
     else
         log_info(NULL, "our certificate was renewed");
@@ -181,10 +183,10 @@ static void on_document_end(void *owner, struct link *link, const void *m, struc
     struct error err = { 0 };
     int r = document_sink_end(&uplink->sink, m, &err);
     if (r >= 0 && uplink->sink.kind != DOCUMENT_ORDERS)
-        r = error_set(&err, -EINVAL, "a drone takes orders, not a %s", document_kind_names[uplink->sink.kind]);
+        r = error_set(
+            &err, -EINVAL, "a drone takes orders, not a %s", document_kind_names[uplink->sink.kind]);
     if (r >= 0)
-        r = orders_replace_text(
-            uplink->droned, strbuf_str(&uplink->sink.text), uplink->sink.text.len, &err);
+        r = orders_replace_text(uplink->droned, strbuf_str(&uplink->sink.text), uplink->sink.text.len, &err);
     document_sink_done(&uplink->sink);
     if (r < 0) {
         log_error(NULL, "orders refused: %s", err.text);
@@ -257,10 +259,13 @@ static void on_report_done(int result, const char *reason, void *arg)
     timer_set(&uplink->report, UPLINK_REPORT_RETRY_MS);
 }
 
-static void send_report(struct uplink *uplink)
+/* Not before systemd has told what runs: the files only say what ran when they were written. */
+void uplink_send_report(struct uplink *uplink)
 {
     struct report report;
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
+    if (!uplink_is_connected(uplink) || !uplink->droned->units_known)
+        return;
     droned_fill_report(uplink->droned, &report);
     schema_print(&report_schema, &report, &text);
     schema_clear(&report_schema, &report);
@@ -270,9 +275,7 @@ static void send_report(struct uplink *uplink)
 
 static void on_report_timer(void *arg)
 {
-    struct uplink *uplink = arg;
-    if (uplink_is_connected(uplink))
-        send_report(uplink);
+    uplink_send_report(arg);
 }
 
 static void on_link_event(void *owner, struct link *link, enum link_event event, const char *reason)
@@ -283,7 +286,7 @@ static void on_link_event(void *owner, struct link *link, enum link_event event,
         str_set(&uplink->logged, NULL);
         set_trouble(uplink, NULL);
         log_info(NULL, "linked to the hub at %s", uplink->id.hub);
-        send_report(uplink);
+        uplink_send_report(uplink);
         timer_set(&uplink->renew, 0);
         timer_set(&uplink->droned->host_timer, 0);
         droned_update_status(uplink->droned);
@@ -337,15 +340,16 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
     }
 }
 
-struct stream *uplink_dial(struct uplink *uplink, const char *alpn, stream_fn fn, void *arg, struct error *err)
+struct stream *uplink_dial(
+    struct uplink *uplink, const char *alpn, stream_fn fn, void *arg, struct error *err)
 {
     if (!uplink->id.hub) {
         error_set(err, -EAGAIN, "this host has not joined a hub");
         return NULL;
     }
-    struct stream_options options = {
-        .tls = strcmp(alpn, PROTOCOL_ALPN) == 0 ? uplink->tls : uplink->http_tls, .default_port = PROTOCOL_PORT
-    };
+    struct stream_options options = { .tls =
+                                          strcmp(alpn, PROTOCOL_ALPN) == 0 ? uplink->tls : uplink->http_tls,
+        .default_port = PROTOCOL_PORT };
     return stream_connect(uplink->loop, uplink->id.hub, &options, fn, arg);
 }
 

@@ -11,12 +11,12 @@
 #include "common/messages.h"
 #include "common/stream.h"
 
-#define UPLINK_RETRY_MIN_MS 200
-#define UPLINK_RETRY_MAX_MS 10000
-#define UPLINK_RENEW_CHECK_MS 3600000
-#define UPLINK_RENEW_TIMEOUT_MS 30000
+#define UPLINK_RETRY_MIN_MS      200
+#define UPLINK_RETRY_MAX_MS      10000
+#define UPLINK_RENEW_CHECK_MS    3600000
+#define UPLINK_RENEW_TIMEOUT_MS  30000
 #define UPLINK_REPORT_TIMEOUT_MS 60000
-#define UPLINK_REPORT_RETRY_MS 5000
+#define UPLINK_REPORT_RETRY_MS   5000
 
 struct droned;
 struct tls_context;
@@ -29,6 +29,8 @@ bool uplink_is_connected(const struct uplink *uplink);
 const char *uplink_trouble(const struct uplink *uplink);
 const char *uplink_hub(const struct uplink *uplink);
 
+/* All that is here, when it is known and there is a link: at each connection, and when units were read anew. */
+void uplink_send_report(struct uplink *uplink);
 /* Notices; dropped without a link, since a whole report follows each connection. */
 void uplink_send(struct uplink *uplink, enum msg_type type, const void *m);
 /* The host goes down: said once, so that the hub takes its endpoints out of the tables first. */

@@ -94,6 +94,21 @@ static void unit_without_a_file_is_told_and_left_running(void **state)
     assert_non_null(fake_systemd_unit(w->systemd, "stagecoach-run-web-api-0badcafe.service"));
 }
 
+static void an_order_for_a_unit_that_runs_takes_it_over(void **state)
+{
+    struct world *w = *state;
+    struct order order = world_order();
+    world_kill(w);
+    int64_t pid = fake_systemd_add(w->systemd, WORLD_UNIT)->pid;
+    world_start(w);
+    world_order_all(w, &order, 1);
+    assert_string_equal(world_phase(w, WORLD_ID), "running");
+    world_advance(w, 5000);
+    assert_int_equal(fake_systemd_unit(w->systemd, WORLD_UNIT)->pid, pid);
+    assert_int_equal(fake_systemd_calls(w->systemd, "StartTransientUnit"), 0);
+    assert_int_equal(fake_systemd_calls(w->systemd, "StopUnit"), 0);
+}
+
 static void file_without_unit_in_the_same_boot_was_stopped_by_hand(void **state)
 {
     struct world *w = *state;
@@ -283,6 +298,7 @@ int main(void)
         T(killed_while_probing_goes_on_probing),
         T(killed_before_the_start_starts_once),
         T(unit_without_a_file_is_told_and_left_running),
+        T(an_order_for_a_unit_that_runs_takes_it_over),
         T(file_without_unit_in_the_same_boot_was_stopped_by_hand),
         T(another_boot_starts_everything_without_a_hub),
         T(stopped_by_order_stays_stopped_after_another_boot),

@@ -53,15 +53,19 @@ static void texts_that_are_no_orders_are_refused_whole(void **state)
         const char *name, *text, *says;
     } rows[] = {
         { "not JSON", "{", "" },
-        { "unknown key", "{\"format\":1,\"fleet\":\"f1f2f3f4f5f6f7f8\",\"revision\":1,\"orders\":[],\"extra\":1}", "extra" },
+        { "unknown key",
+            "{\"format\":1,\"fleet\":\"f1f2f3f4f5f6f7f8\",\"revision\":1,\"orders\":[],\"extra\":1}",
+            "extra" },
         { "bad id",
             "{\"format\":1,\"fleet\":\"f1f2f3f4f5f6f7f8\",\"revision\":1,\"orders\":[{\"id\":\"../../etc\","
             "\"app\":\"shop\",\"service\":\"web\",\"version\":\"0.2.2\",\"commit\":\"" WORLD_COMMIT "\","
-            "\"run\":{\"command\":[\"x\"],\"health\":{\"kind\":\"tcp\"}}}]}", "id" },
+            "\"run\":{\"command\":[\"x\"],\"health\":{\"kind\":\"tcp\"}}}]}",
+            "id" },
         { "unknown sandbox key",
             "{\"format\":1,\"fleet\":\"f1f2f3f4f5f6f7f8\",\"revision\":1,\"orders\":[{\"id\":\"3f9a12c0\","
             "\"app\":\"shop\",\"service\":\"web\",\"version\":\"0.2.2\",\"commit\":\"" WORLD_COMMIT "\","
-            "\"run\":{\"command\":[\"x\"],\"private_network\":true}}]}", "private_network" },
+            "\"run\":{\"command\":[\"x\"],\"private_network\":true}}]}",
+            "private_network" },
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct error err = { 0 };
