@@ -258,12 +258,6 @@ static bool parse(struct conn_h1 *c, char *data, size_t len, size_t n_new)
     return c->wire.readable;
 }
 
-/* The client is done, or went away between requests. */
-static void head_eof(struct conn_h1 *c)
-{
-    conn_h1_close(c);
-}
-
 static bool read_head(struct conn_h1 *c)
 {
     struct worker *worker = c->worker;
@@ -285,9 +279,13 @@ static bool read_head(struct conn_h1 *c)
     if (n == -EAGAIN)
         return false;
     if (n <= 0) {
-        head_eof(c);
+        conn_h1_close(c);
         return false;
     }
+    /* The socket is empty; looking again would cost a call per request. What it could show, a reset that came with
+     * these bytes, shows when the answer is written. */
+    if ((size_t)n < WORKER_BUFFER - have && !c->wire.eof)
+        c->wire.readable = false;
     return parse(c, worker->buffer, have + (size_t)n, (size_t)n);
 }
 
@@ -457,7 +455,7 @@ void conn_h1_new(struct worker *worker, int fd, const struct wire_address *peer)
     describe_peer(c, peer);
     wheel_node_init(&c->deadline, on_deadline);
     wire_init(&c->wire, on_wire);
-    wire_adopt(&c->wire, worker->loop, fd);
+    wire_adopt_accepted(&c->wire, worker->loop, fd);
     list_append(&worker->conns, &c->link);
     endpoint_count(&worker->counters.connections, 1);
     endpoint_count(&worker->counters.accepted, 1);

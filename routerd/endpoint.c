@@ -117,7 +117,7 @@ uint32_t registry_claim(struct registry *r, const char *id, const char *address,
         r->slots[slot] = e;
         map_set(r->by_key, key, e);
     }
-    e->max_in_flight = max_in_flight;
+    atomic_store_explicit(&e->max_in_flight, max_in_flight, memory_order_relaxed);
     if (serial > e->named_by)
         e->named_by = serial;
     return e->slot;

@@ -39,8 +39,8 @@ struct endpoint {
     char *id, *address_text;
     struct wire_address address;
     uint32_t slot;
-    int64_t max_in_flight; /* 0: no limit */
     /* shared by workers */
+    _Atomic int64_t max_in_flight; /* 0: no limit */
     _Atomic int64_t ejected_until_us; /* monotonic; 0: never */
     _Atomic uint32_t failures_in_row;
     _Atomic uint32_t ejections_in_row;

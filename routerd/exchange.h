@@ -79,6 +79,7 @@ struct exchange {
     struct endpoint *endpoint;
     struct upconn *up;
     bool counted; /* in the endpoint's in_flight */
+    bool claimed; /* and among those that its limit counts */
 
     char *head;   /* as sent upstream: head_block or allocated; kept until a retry is out of the question */
     size_t head_len, head_sent;
@@ -99,6 +100,7 @@ struct exchange {
     bool running;          /* inside the reading of an answer */
     bool assigned;         /* a new cookie goes with the answer */
     bool head_answered;
+    bool cut_off;          /* an endpoint took it and did not answer */
     bool fresh_only;       /* pooled connections have failed it */
     bool out_broken;       /* the endpoint takes no more of the request */
     bool answer_keeps;     /* the endpoint keeps the connection behind its answer */
@@ -163,4 +165,8 @@ void exchange_read_answer(struct exchange *ex);
 /* exchange.c: the upstream connection broke before anything of the answer came. */
 void exchange_broken(struct exchange *ex, bool connecting, const char *reason);
 void exchange_arm(struct exchange *ex);
+/* Counts a failure of the present endpoint, which is not picked again for this request. */
+void exchange_endpoint_broke(struct exchange *ex, bool connecting, const char *reason);
+/* exchange_send.c: writes what waits for the endpoint. */
+void exchange_flush(struct exchange *ex);
 void exchange_wake(struct exchange *ex);

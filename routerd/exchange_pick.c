@@ -75,6 +75,8 @@ enum pick exchange_route(
     struct exchange *ex, const struct http1_head *head, struct exchange_refusal *refusal)
 {
     struct match_route route = match_route(ex->table->table, head->host, head->path);
+    if (ex->table->table->n_services == 0)
+        return answer(refusal, 503, "there is no routing table yet", RETRY_AFTER_S);
     if (!route.service)
         return answer(refusal, 404, "no service for this host and path", 0);
     ex->service = route.service;
@@ -131,8 +133,8 @@ static bool was_tried(const struct exchange *ex, uint32_t slot)
 
 static bool is_full(struct endpoint *e)
 {
-    return e->max_in_flight > 0 &&
-        atomic_load_explicit(&e->limited_in_flight, memory_order_relaxed) >= e->max_in_flight;
+    int64_t max = atomic_load_explicit(&e->max_in_flight, memory_order_relaxed);
+    return max > 0 && atomic_load_explicit(&e->limited_in_flight, memory_order_relaxed) >= max;
 }
 
 static struct endpoint *candidate(const struct exchange *ex, uint32_t slot, bool also_ejected)
@@ -171,11 +173,11 @@ static struct endpoint *best_of_two(struct exchange *ex)
 }
 
 /* Endpoints that have a limit are claimed here; false: another worker was faster. */
-static bool claim(struct endpoint *e)
+static bool claim(struct exchange *ex, struct endpoint *e)
 {
-    if (e->max_in_flight == 0)
-        return true;
-    if (atomic_fetch_add_explicit(&e->limited_in_flight, 1, memory_order_relaxed) < e->max_in_flight)
+    int64_t max = atomic_load_explicit(&e->max_in_flight, memory_order_relaxed);
+    ex->claimed = max > 0;
+    if (max == 0 || atomic_fetch_add_explicit(&e->limited_in_flight, 1, memory_order_relaxed) < max)
         return true;
     atomic_fetch_sub_explicit(&e->limited_in_flight, 1, memory_order_relaxed);
     return false;
@@ -201,12 +203,14 @@ enum pick exchange_pick(struct exchange *ex, struct exchange_refusal *refusal)
         e = scan(ex, false);
     if (!e && r->n_slots > 0)
         e = scan(ex, true);
-    if (e && claim(e)) {
+    if (e && claim(ex, e)) {
         ex->endpoint = e;
         return PICK_ENDPOINT;
     }
     if (e || (r->n_slots > 0 && any_full(ex)))
         return PICK_WAIT;
+    if (ex->cut_off)
+        return answer(refusal, 502, "the service did not answer", 0);
     return answer(refusal, 503,
         ex->n_tried > 0 ? "the service can't be reached" : "the release has no endpoint that takes requests",
         RETRY_AFTER_S);
@@ -230,7 +234,7 @@ void exchange_count_out(struct exchange *ex)
     struct endpoint *e = ex->endpoint;
     struct endpoint_local *local = registry_local(worker->registry, worker->index, e->slot);
     ex->counted = false;
-    if (e->max_in_flight > 0)
+    if (ex->claimed)
         atomic_fetch_sub_explicit(&e->limited_in_flight, 1, memory_order_relaxed);
     atomic_store_explicit(&local->in_flight,
         atomic_load_explicit(&local->in_flight, memory_order_relaxed) - 1, memory_order_release);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -10,6 +11,10 @@
 #include "common/strv.h"
 #include "routerd/routerd.h"
 #include "routerd/settings.h"
+
+/* Workers allocate and free a little all the time; giving every page back at once costs a system call each. */
+#define HEAP_PAD (256 * 1024)
+#define HEAP_TRIM (1024 * 1024)
 
 struct program {
     struct daemon_args args;
@@ -51,6 +56,8 @@ int main(int argc, char **argv)
     int *fds = NULL;
 
     daemon_init("stagecoach-routerd");
+    mallopt(M_TOP_PAD, HEAP_PAD);
+    mallopt(M_TRIM_THRESHOLD, HEAP_TRIM);
     int r = daemon_configure(&settings_table, argc, argv,
         "HTTP in, the right version of the right service out; serves from its table file when no hub is "
         "there.",

@@ -16,8 +16,8 @@
 #include "common/stream.h"
 #include "common/tls.h"
 #include "routerd/feed.h"
-#include "routerd/traffic.h"
 #include "routerd/routerd.h"
+#include "routerd/traffic.h"
 
 struct uplink {
     struct routerd *routerd;

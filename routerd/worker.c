@@ -264,6 +264,8 @@ static void *thread_main(void *arg)
     struct worker *worker = arg;
     pthread_setname_np(pthread_self(), "worker");
     timer_set(&worker->beat, WORKER_BEAT_MS);
+    /* The first table is taken before the first connection: in one turn of the loop either may come first. */
+    on_mail(IO_READ, worker);
     loop_run(worker->loop);
     atomic_store(&worker->ended, true);
     routerd_wake(worker->routerd, ROUTERD_STOPPED);

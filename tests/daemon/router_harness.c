@@ -26,8 +26,8 @@
 #include "routerd/match.h"
 #include "routerd/routerd.h"
 
-#define READ_TIMEOUT_MS 5000
-#define SERVE_TIMEOUT_MS 10000
+#define READ_TIMEOUT_MS 30000
+#define SERVE_TIMEOUT_MS 30000
 
 struct harness {
     struct router *router;
@@ -111,12 +111,12 @@ static void set_settings(struct settings *settings, const struct router *router,
     char text[512];
     if (config_load(&settings_table, "/nonexistent", false, settings, &err) < 0)
         die(err.text);
-    snprintf(text, sizeof(text), "Router.StateDirectory=%s", router->dir);
+    snprintf(text, sizeof(text), "Router.StateDir=%s", router->dir);
     if (config_set(&settings_table, settings, text, &err) < 0 ||
         config_set(&settings_table, settings, "Router.Workers=2", &err) < 0 ||
         config_set(&settings_table, settings, "Router.Listen=127.0.0.1:0", &err) < 0)
         die(err.text);
-    snprintf(text, sizeof(text), "%s=%s", hub ? "Hub.Address" : "Router.Table", hub ? hub : router->table_path);
+    snprintf(text, sizeof(text), "%s=%s", hub ? "Router.Hub" : "Router.Table", hub ? hub : router->table_path);
     if (config_set(&settings_table, settings, text, &err) < 0)
         die(err.text);
     for (; extra && *extra; extra++) {

@@ -46,7 +46,7 @@ struct answer {
     bool whole, eof;
 };
 
-/* One answer, read to its end; for HEAD `head_only`. What comes behind it stays unread. 5 s at most. */
+/* One answer, read to its end; for HEAD `head_only`. What comes behind it stays unread. 30 s at most. */
 struct answer client_read(int fd, bool head_only);
 void answer_done(struct answer *answer);
 /* Value of a field; "" if there is none. Valid until the next call. */

@@ -104,9 +104,16 @@ static void on_link(void *owner, struct link *link, enum link_event event, const
     pthread_mutex_unlock(&hub.lock);
 }
 
+static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
+{
+    hello->program = (char *)"stagecoach-hubd";
+    hello->version = (char *)"0";
+    hello->name = (char *)"hub";
+}
+
 static void on_accept(void *arg, struct stream *stream)
 {
-    static const struct link_spec spec = { .handlers = handlers, .on_event = on_link };
+    static const struct link_spec spec = { .handlers = handlers, .on_event = on_link, .fill_hello = fill_hello };
     struct peer peer = { .role = ROLE_ROUTER, .name = (char *)"r1", .address = (char *)"local" };
     hub.link = link_new(hub.loop, stream, true, &spec);
     link_set_peer(hub.link, &peer);
