@@ -73,6 +73,7 @@ static void on_link_event(void *owner, struct link *link, enum link_event event,
     struct client *client = owner;
     if (event == LINK_CONNECTED) {
         client->connected = true;
+        client->hub_time_us = link_hello(link)->time_us;
     } else if (event == LINK_CLOSED) {
         client->closed = true;
         client->refusal_kind = link_refusal(link);
@@ -383,6 +384,11 @@ void client_catch_interrupt(struct client *client)
 {
     loop_on_signal(client->loop, SIGINT, on_interrupt, client);
     loop_on_signal(client->loop, SIGTERM, on_interrupt, client);
+}
+
+wall_t client_hub_time(const struct client *client)
+{
+    return client->hub_time_us > 0 ? (wall_t){ client->hub_time_us } : clock_wall();
 }
 
 const char *client_pin(const struct client *client)

@@ -65,5 +65,8 @@ const char *client_address(const struct client *client);
 /* The remote in use, NULL on the local socket. */
 const struct remote *client_remote(const struct client *client);
 
+/* The hub's clock as of its hello; ours if it did not say. Certificates live by the hub's. */
+wall_t client_hub_time(const struct client *client);
+
 /* What the hub is called on the command line: "--remote=prod" for hints, or "". Caller frees. */
 char *client_hint(const struct client *client);

@@ -26,6 +26,7 @@ struct client {
     bool closed;
     int close_code;
     bool pin_mismatch;
+    int64_t hub_time_us;          /* of its last hello */
     enum error_kind refusal_kind; /* of our hello */
     char *reason;
 

@@ -23,7 +23,7 @@ static int store_renewed(struct client *client, const struct msg_identity *m, st
     r = remotes_load(&now, err);
     struct remote *remote = r < 0 ? NULL : remotes_find(&now, client->remote->name);
     if (remote && strcmp(remote->pin, client->remote->pin) == 0) {
-        remote_set_identity(remote, m, clock_wall());
+        remote_set_identity(remote, m, client_hub_time(client));
         struct remote_identity id = { .cert_pem = m->cert_pem };
         r = remote_identity_save(remote->name, &id, err);
         if (r >= 0)
@@ -38,7 +38,7 @@ static int store_renewed(struct client *client, const struct msg_identity *m, st
  * worth telling. */
 static int renew(struct client *client, struct error *err)
 {
-    wall_t now = clock_wall();
+    wall_t now = client_hub_time(client);
     if (!client->remote || !remote_wants_renewal(client->remote, now))
         return 0;
     bool expired = now.us >= client->remote->expires_us;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/loop.h"
 #include "common/mem.h"
@@ -40,6 +41,7 @@ static void on_tick(void *arg)
     struct watch *w = arg;
     struct output *o = &w->ctl->output;
     o->now = clock_wall();
+    o->style.width = style_width(STDOUT_FILENO);
     progress_tick(o->progress, o->now.us);
     output_flush(o);
     timer_set(&w->tick, TICK_MS);

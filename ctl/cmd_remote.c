@@ -61,7 +61,7 @@ static int join_as(struct ctl *ctl, struct remote *remote, const char *secret, s
         r = remote_identity_save(remote->name, &joined.id, err);
     if (r >= 0) {
         str_set(&remote->pin, joined.pin);
-        remote_set_identity(remote, &joined.answer, clock_wall());
+        remote_set_identity(remote, &joined.answer, joined.at);
         if (!joined.was_pinned)
             fprintf(stderr, "the key of %s is %s; from now on only that one is believed\n", remote->hub,
                 pki_fingerprint_text(joined.pin, key));

@@ -52,6 +52,7 @@ static int exchange(
         .csr_pem = csr,
     };
     r = client_ask(client, MSG_JOIN, &m, &joined->answer, err);
+    joined->at = client_hub_time(client);
     if (r >= 0)
         r = check_answer(client, joined, err);
     if (r < 0)

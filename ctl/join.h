@@ -17,6 +17,7 @@ struct joining {
 struct joined {
     struct remote_identity id;
     struct msg_identity answer;
+    wall_t at;       /* by the hub's clock */
     char pin[65];    /* of the hub */
     bool was_pinned; /* by the token; else taken on first use */
 };

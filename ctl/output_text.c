@@ -25,27 +25,24 @@ static void text_line(struct output *o, const char *text)
 
 /* --- deploys ---------------------------------------------------------------------------------------------- */
 
-static bool came_before(char *const *hosts, size_t i)
+static int by_name(const void *a, const void *b)
 {
-    for (size_t j = 0; j < i; j++)
-        if (strcmp(hosts[j], hosts[i]) == 0)
-            return true;
-    return false;
+    return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 /* "  on app1 (2), app2": each host once. */
 static void add_hosts(struct output *o, char *const *hosts)
 {
+    _cleanup_(strv_freep) char **sorted = strv_copy(hosts);
+    size_t n = strv_len(sorted);
     const char *before = "  on ";
-    size_t n = strv_len(hosts);
-    for (size_t i = 0; i < n; i++) {
-        if (came_before(hosts, i))
-            continue;
-        size_t count = 1;
-        for (size_t j = i + 1; j < n; j++)
-            count += strcmp(hosts[i], hosts[j]) == 0;
+    if (n > 0)
+        qsort(sorted, n, sizeof(*sorted), by_name);
+    for (size_t i = 0, count; i < n; i += count) {
+        for (count = 1; i + count < n && strcmp(sorted[i], sorted[i + count]) == 0;)
+            count++;
         strbuf_adds(&o->text, before);
-        text_add(o, hosts[i]);
+        text_add(o, sorted[i]);
         if (count > 1)
             strbuf_addf(&o->text, " (%zu)", count);
         before = ", ";

@@ -82,15 +82,30 @@ static bool same(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* By host and instance; what concerns the deploy as a whole comes last. */
+static int compare(const struct cell *cell, const struct msg_deploy_event *m)
+{
+    if (!cell->host || !m->host)
+        return !cell->host - !m->host;
+    int order = strcmp(cell->host, m->host);
+    if (order != 0 || !cell->instance || !m->instance)
+        return order != 0 ? order : !!cell->instance - !!m->instance;
+    return strcmp(cell->instance, m->instance);
+}
+
+/* The cell of the event, made in its place if it is new. NULL: there are too many. */
 static struct cell *find_cell(struct phase *phase, const struct msg_deploy_event *m)
 {
-    for (size_t i = 0; i < phase->n_cells; i++)
-        if (same(phase->cells[i].host, m->host) && same(phase->cells[i].instance, m->instance))
-            return &phase->cells[i];
+    size_t at = 0;
+    while (at < phase->n_cells && compare(&phase->cells[at], m) < 0)
+        at++;
+    if (at < phase->n_cells && compare(&phase->cells[at], m) == 0)
+        return &phase->cells[at];
     if (phase->n_cells == PROGRESS_HOSTS_MAX)
         return NULL;
     phase->cells = xgrow(phase->cells, phase->n_cells, &phase->cap, sizeof(*phase->cells));
-    struct cell *cell = &phase->cells[phase->n_cells++];
+    struct cell *cell = &phase->cells[at];
+    memmove(cell + 1, cell, (phase->n_cells++ - at) * sizeof(*cell));
     *cell = (struct cell){ .host = xstrdup(m->host), .instance = xstrdup(m->instance) };
     return cell;
 }
@@ -287,10 +302,11 @@ static void add_quotes(struct progress *p, const struct phase *phase)
 
 /* --- on a terminal ---------------------------------------------------------------------------------------- */
 
-static void erase(struct progress *p)
+/* Back to the first line; what is there is written over, so that nothing flickers. */
+static void rewind_lines(struct progress *p)
 {
     if (p->lines_drawn > 0)
-        strbuf_addf(&p->output->text, "\r\033[%dA\033[J", p->lines_drawn);
+        strbuf_addf(&p->output->text, "\r\033[%dA", p->lines_drawn);
     p->lines_drawn = 0;
 }
 
@@ -302,7 +318,7 @@ static void draw_line(struct progress *p, const char *line, enum paint paint)
     const char *escape = paint == PAINT_MAX_ ? NULL : style_paint(&p->output->style, paint);
     strbuf_adds(out, escape ? escape : "");
     strbuf_add(out, line, display_cut(line, width - 1));
-    strbuf_adds(out, p->output->style.color ? STYLE_END "\n" : "\n");
+    strbuf_adds(out, p->output->style.color ? STYLE_END "\033[K\n" : "\033[K\n");
     p->lines_drawn++;
 }
 
@@ -333,7 +349,7 @@ static void draw_clock(struct progress *p)
 
 static void draw(struct progress *p)
 {
-    erase(p);
+    rewind_lines(p);
     for (int i = 0; i < DEPLOY_PHASE_MAX_; i++) {
         if (p->phases[i].n_cells == 0)
             continue;
@@ -343,12 +359,15 @@ static void draw(struct progress *p)
     }
     draw_clock(p);
     draw_build_output(p);
+    strbuf_adds(&p->output->text, "\033[J");
 }
 
 /* The last picture, whole lines this time. */
 static void draw_final(struct progress *p)
 {
-    erase(p);
+    bool drawn = p->lines_drawn > 0;
+    rewind_lines(p);
+    strbuf_adds(&p->output->text, drawn ? "\033[J" : "");
     for (int i = 0; i < DEPLOY_PHASE_MAX_; i++) {
         if (p->phases[i].n_cells == 0)
             continue;

@@ -51,13 +51,17 @@ static bool want_color(bool terminal, const char *color)
     return terminal && !(no_color && *no_color) && can_move();
 }
 
+int style_width(int fd)
+{
+    struct winsize size;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 struct style style_detect(int fd, const char *color)
 {
     struct style style = { .terminal = isatty(fd) == 1 };
     style.live = style.terminal && can_move();
-    struct winsize size;
-    if (style.terminal && ioctl(fd, TIOCGWINSZ, &size) == 0)
-        style.width = size.ws_col;
+    style.width = style.terminal ? style_width(fd) : 0;
     style.color = want_color(style.terminal, color);
     /* Only the character set: numbers and dates look the same everywhere. */
     setlocale(LC_CTYPE, "");

@@ -32,6 +32,8 @@ enum glyph {
 
 /* color: "auto", "always", "never" or NULL (auto; NO_COLOR counts). Reads the locale's character set only. */
 struct style style_detect(int fd, const char *color);
+/* Columns now, after the window was made larger or smaller; 0: unknown. */
+int style_width(int fd);
 /* Escape that begins it, or NULL without colour; STYLE_END ends it. */
 const char *style_paint(const struct style *style, enum paint paint);
 #define STYLE_END "\033[0m"

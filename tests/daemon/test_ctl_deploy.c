@@ -161,7 +161,7 @@ static void on_a_terminal_lines_change_in_place(void **state)
     struct ctl_run run =
         ctl_hub_run_terminal(hub, (const char *const[]){ "deploy", "web@0.2.2", address, NULL }, 80, NULL);
     assert_int_equal(run.status, 0);
-    assert_non_null(strstr(strbuf_str(&run.out), "\033[1A\033[J"));
+    assert_non_null(strstr(strbuf_str(&run.out), "\r\033[1A"));
     assert_non_null(strstr(strbuf_str(&run.out), "\033[32m✓\033[0m fetch"));
     const char *last = strstr(strbuf_str(&run.out), "web@0.2.2 serves. 4.3s\r\n");
     assert_non_null(last);

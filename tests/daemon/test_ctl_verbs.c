@@ -212,6 +212,56 @@ static void help_is_everywhere(void **state)
     ctl_hub_free(hub);
 }
 
+/* What shells offer is read off the same tables. */
+static void completion_knows_verbs_options_and_names(void **state)
+{
+    static const struct {
+        const char *words[8];
+        const char *out;
+    } cases[] = {
+        { { "dep", NULL }, "deploy\ndeps\n" },
+        { { "remote", "re", NULL }, "remove\n" },
+        { { "deploy", "--no-", NULL }, "--no-traffic\n--no-wait\n" },
+        { { "token", "create", "--role=d", NULL }, "--role=deployer\n--role=drone\n" },
+        { { "deploy", "w", NULL }, "" },
+        { { "nonsense", "x", NULL }, "" },
+    };
+    struct ctl_hub *hub = ctl_hub_new(false);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_(strv_freep) char **words = NULL;
+        strv_push(&words, "complete");
+        strv_push(&words, "--hub=/nonexistent/hub.sock");
+        strv_push(&words, "--");
+        for (const char *const *w = cases[i].words; *w; w++)
+            strv_push(&words, *w);
+        struct ctl_run run = ctl_hub_run(hub, (const char *const *)words);
+        assert_string_equal(strbuf_str(&run.out), cases[i].out);
+        assert_int_equal(run.status, 0);
+        ctl_run_done(&run);
+    }
+    ctl_hub_free(hub);
+}
+
+static void completion_asks_the_hub_for_releases(void **state)
+{
+    static const struct ctl_hub_row script[] = {
+        { MSG_LIST, "{\"releases\":[" RELEASE("web", "0.1.0") "," RELEASE("web", "0.2.0") "]}" },
+        { MSG_LIST, "{\"releases\":[" RELEASE("web", "0.1.0") "," RELEASE("web", "0.2.0") "]}" },
+        { 0 },
+    };
+    struct ctl_hub *hub = ctl_hub_new(false);
+    _cleanup_(free_ptr) char *address = xasprintf("--hub=%s", ctl_hub_address(hub));
+    ctl_hub_script(hub, script);
+    struct ctl_run run =
+        ctl_hub_run(hub, (const char *const[]){ "complete", address, "--", "deploy", "w", NULL });
+    assert_string_equal(strbuf_str(&run.out), "web\n");
+    ctl_run_done(&run);
+    run = ctl_hub_run(hub, (const char *const[]){ "complete", address, "--", "deploy", "web@0.2", NULL });
+    assert_string_equal(strbuf_str(&run.out), "web@0.2.0\n");
+    ctl_run_done(&run);
+    ctl_hub_free(hub);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +269,8 @@ int main(void)
         cmocka_unit_test(no_hub_is_status_3),
         cmocka_unit_test(a_silent_hub_ends_at_the_timeout),
         cmocka_unit_test(help_is_everywhere),
+        cmocka_unit_test(completion_knows_verbs_options_and_names),
+        cmocka_unit_test(completion_asks_the_hub_for_releases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
