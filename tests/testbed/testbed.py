@@ -411,7 +411,7 @@ class Host:
         if isinstance(command, str):
             command = ["sh", "-c", command]
         if user:
-            command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] + command
+            command = ["runuser", "-u", user, "--"] + command
         words = [f"{k}={v}" for k, v in {**ENVIRONMENT, **(env or {})}.items()]
         return ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--wd=/", "env", "-i",
                 "--chdir=/root", *words, *command]
