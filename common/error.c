@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/error.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,15 +21,20 @@ static void trim_to_character(char *text)
 
 int error_vset(struct error *err, int code, const char *fmt, va_list args)
 {
-    assert(code < 0);
+    /* A failure must not look like success, whatever the caller took for its reason (errno may be 0). */
+    if (code >= 0)
+        code = -EIO;
     if (!err)
         return code;
-    err->code = code;
-    int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
+    /* By way of a copy: the old text may be among the arguments. */
+    char text[ERROR_TEXT_MAX];
+    int n = vsnprintf(text, sizeof(text), fmt, args);
     if (n < 0)
-        err->text[0] = '\0';
-    else if ((size_t)n >= sizeof(err->text))
-        trim_to_character(err->text);
+        text[0] = '\0';
+    else if ((size_t)n >= sizeof(text))
+        trim_to_character(text);
+    err->code = code;
+    memcpy(err->text, text, strlen(text) + 1);
     return code;
 }
 
@@ -39,7 +43,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    error_vset(err, code, fmt, args);
+    code = error_vset(err, code, fmt, args);
     va_end(args);
     return code;
 }
@@ -50,7 +54,7 @@ int error_set_errno(struct error *err, int code, const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    error_vset(err, code, fmt, args);
+    code = error_vset(err, code, fmt, args);
     va_end(args);
     if (err) {
         size_t len = strlen(err->text);
@@ -67,7 +71,7 @@ int error_prefix(struct error *err, const char *fmt, ...)
 
     if (!err)
         return -EINVAL;
-    memcpy(old, err->text, sizeof(old));
+    memcpy(old, err->text, strlen(err->text) + 1);
     va_start(args, fmt);
     error_vset(err, err->code, fmt, args);
     va_end(args);

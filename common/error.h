@@ -20,8 +20,8 @@ struct error {
     char text[ERROR_TEXT_MAX];
 };
 
-/* Fills err (cut off at ERROR_TEXT_MAX, on a UTF-8 boundary) and returns code, which must be negative, so
- * that the place that knows the fact reads `return error_set(err, -EINVAL, "…")`. */
+/* Fills err (cut off at ERROR_TEXT_MAX, on a UTF-8 boundary) and returns code, which must be negative (else
+ * -EIO stands for it), so that the place that knows the fact reads `return error_set(err, -EINVAL, "…")`. */
 int error_set(struct error *err, int code, const char *fmt, ...) _printf_(3, 4);
 int error_vset(struct error *err, int code, const char *fmt, va_list args);
 

@@ -2,6 +2,7 @@
 #include "common/gitwork.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -47,7 +48,9 @@ struct gitwork {
     struct strbuf out, stderr_text;
     size_t out_total;
     size_t waiting; /* bytes of input that the pipe has not taken */
+    struct timer limit;
     bool overflow;
+    bool too_slow;
     bool closed;
 };
 
@@ -62,6 +65,13 @@ static void on_stdout(struct child *child, const char *data, size_t len, void *a
         return;
     }
     strbuf_add(&job->out, data, len);
+}
+
+static void on_limit(void *arg)
+{
+    struct gitwork *job = arg;
+    job->too_slow = true;
+    child_kill(job->child, SIGKILL);
 }
 
 static void on_stderr(struct child *child, const char *data, size_t len, void *arg)
@@ -121,6 +131,9 @@ static int judge(struct gitwork *job, int status, const struct gitwork_row *rows
     if (job->overflow)
         return error_set(
             err, -EFBIG, "the git helper wrote more than %d MiB", GITWORK_OUTPUT_MAX / (1024 * 1024));
+    if (job->too_slow)
+        return error_set(
+            err, -ETIMEDOUT, "the git helper did not end within %d minutes", GITWORK_IDLE_MS / 60000);
     if (n > 0 && rows[n - 1].error)
         return error_set(err, -EINVAL, "%s", rows[n - 1].error);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -140,6 +153,7 @@ static void on_exit_(struct child *child, int status, void *arg)
     struct gitwork *job = arg;
     if (job->closed)
         return;
+    timer_clear(&job->limit);
     struct gitwork_row *rows = NULL;
     size_t n = 0;
     struct error err = { 0 };
@@ -185,6 +199,8 @@ int gitwork_start(struct loop *loop, const struct gitwork_spec *spec, struct git
         free(job);
         return r;
     }
+    timer_init(&job->limit, loop, on_limit, job);
+    timer_set(&job->limit, GITWORK_IDLE_MS);
     *ret = job;
     return 0;
 }
@@ -202,6 +218,7 @@ void gitwork_free(struct gitwork *job)
     if (!job || job->closed)
         return;
     job->closed = true;
+    timer_done(&job->limit);
     child_free(job->child);
     job->child = NULL;
     loop_free_later(job->loop, job, job_free_now);
@@ -211,6 +228,7 @@ bool gitwork_write(struct gitwork *job, const void *data, size_t len)
 {
     if (job->closed)
         return true;
+    timer_set(&job->limit, GITWORK_IDLE_MS);
     job->waiting = child_write(job->child, data, len);
     return job->waiting <= GITWORK_INPUT_HIGH;
 }

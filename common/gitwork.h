@@ -49,6 +49,7 @@
 #define GITWORK_COMMITS_MAX    1000                /* commits asked for in one job */
 #define GITWORK_SUBJECT_MAX    200                 /* bytes of a subject, cut on a character */
 #define GITWORK_CANDIDATES_MAX 20                  /* commits listed for an ambiguous prefix */
+#define GITWORK_IDLE_MS        (10 * 60 * 1000) /* from the start, or the last input, to the end of a job */
 
 struct child;
 struct gitwork;

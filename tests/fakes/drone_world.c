@@ -21,6 +21,7 @@
 #include "droned/instance.h"
 #include "droned/journal.h"
 #include "droned/orders.h"
+#include "tests/fakes/loopback.h"
 
 #define FLEET        "f1f2f3f4f5f6f7f8"
 #define SETTLE_TURNS 500
@@ -101,7 +102,7 @@ struct world *world_new_linked(const char *hub)
         config_load(&droned_options, "/nonexistent/droned.conf", false, &world->config, &err) < 0)
         abort();
     str_set(&world->config.state_dir, world->dir);
-    str_set(&world->config.address, "127.0.0.1");
+    str_set(&world->config.address, loopback_address());
     str_set(&world->config.ports, "28100-28120");
     _cleanup_(free_ptr) char *tree = xasprintf("%s/sources/" WORLD_APP "/" WORLD_COMMIT, world->dir);
     if (statefile_mkdir(tree, 0755, &err) < 0)

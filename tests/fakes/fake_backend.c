@@ -17,7 +17,7 @@
 #include "common/mem.h"
 #include "common/strbuf.h"
 
-#define READ_MAX 65536
+#define READ_MAX        65536
 #define CONNECTIONS_MAX 4096
 
 struct fake_backend {
@@ -130,8 +130,8 @@ static bool line(struct served *s, char *ret, size_t size)
 }
 
 /* Calls fn for each piece of content; false: it broke off. */
-static bool read_content(struct served *s, bool (*fn)(struct served *s, const char *data, size_t len, void *arg),
-    void *arg)
+static bool read_content(
+    struct served *s, bool (*fn)(struct served *s, const char *data, size_t len, void *arg), void *arg)
 {
     long long left = s->chunked ? 0 : s->length > 0 ? s->length : 0;
     for (;;) {
@@ -188,8 +188,8 @@ static bool count(struct served *s, const char *data, size_t len, void *arg)
 static bool answer(struct served *s, const char *status, const char *fields, const void *content, size_t len)
 {
     struct strbuf out = STRBUF_INIT;
-    strbuf_addf(&out, "HTTP/1.1 %s\r\nX-Version: %s\r\n%sContent-Length: %zu\r\n\r\n", status, s->backend->name, fields,
-        len);
+    strbuf_addf(&out, "HTTP/1.1 %s\r\nX-Version: %s\r\n%sContent-Length: %zu\r\n\r\n", status,
+        s->backend->name, fields, len);
     if (strcmp(s->method, "HEAD") != 0)
         strbuf_add(&out, content, len);
     bool ok = send_all(s, out.data, out.len);
@@ -232,7 +232,8 @@ static bool do_echo_chunked(struct served *s)
 
 static bool do_chunked(struct served *s)
 {
-    return send_text(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n") &&
+    return send_text(
+               s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n") &&
         send_text(s, "4\r\ndefg\r\n1;x=y\r\nh\r\n") && send_text(s, "0\r\nX-Sum: 42\r\n\r\n");
 }
 
@@ -329,8 +330,9 @@ static bool do_garbage(struct served *s)
 
 static bool do_two(struct served *s)
 {
-    return send_text(s, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst"
-                        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond");
+    return send_text(s,
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst"
+        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond");
 }
 
 static bool do_vanish(struct served *s)

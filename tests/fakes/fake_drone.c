@@ -32,6 +32,7 @@ struct fake_drone {
     int64_t revision;
     struct document_sink sink;
     char *refuse;
+    bool old;
     int snapshots, changes, streams;
     int64_t port;
     const char *const *log;
@@ -370,6 +371,7 @@ static void on_event(void *owner, struct link *link, enum link_event event, cons
 static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     const struct fake_drone *drone = owner;
+    static char *features[] = { (char *)"orders/1", (char *)"streams/1", NULL };
     *hello = (struct msg_hello){
         .protocol = PROTOCOL_VERSION,
         .program = (char *)"fake-drone",
@@ -377,6 +379,7 @@ static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
         .name = drone->name,
         .counter = drone->revision,
         .address = drone->address,
+        .features = drone->old ? NULL : features,
     };
 }
 
@@ -486,6 +489,11 @@ void fake_drone_report(
     struct held *held = map_get(drone->orders, id);
     set_phase(held, phase, reason);
     send_report(drone, &held->state, false);
+}
+
+void fake_drone_set_old(struct fake_drone *drone, bool old)
+{
+    drone->old = old;
 }
 
 void fake_drone_goodbye(struct fake_drone *drone)

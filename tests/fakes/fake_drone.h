@@ -44,6 +44,8 @@ int fake_drone_changes(const struct fake_drone *drone);
 /* Something happens to an instance: reported when connected. */
 void fake_drone_report(
     struct fake_drone *drone, const char *id, enum instance_phase phase, const char *reason);
+/* Offers no features when it connects. */
+void fake_drone_set_old(struct fake_drone *drone, bool old);
 void fake_drone_goodbye(struct fake_drone *drone);
 /* Claims this of an instance that is not its own. */
 void fake_drone_lie(struct fake_drone *drone, const struct order *order, enum instance_phase phase);

@@ -179,12 +179,14 @@ static void on_event(void *owner, struct link *link, enum link_event event, cons
 static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     const struct fake_router *router = owner;
+    static char *features[] = { (char *)"table/1", NULL };
     *hello = (struct msg_hello){
         .protocol = PROTOCOL_VERSION,
         .program = (char *)"fake-router",
         .version = (char *)"0.1.0",
         .name = router->name,
         .counter = router->now.epoch,
+        .features = features,
     };
 }
 

@@ -17,6 +17,17 @@ static void set_returns_the_code_and_keeps_the_text(void **state)
     assert_int_equal(error_set(NULL, -EIO, "nobody listens"), -EIO);
 }
 
+static void a_failure_never_looks_like_success(void **state)
+{
+    struct error err = { 0 };
+
+    assert_int_equal(error_set(&err, 0, "x"), -EIO);
+    assert_int_equal(err.code, -EIO);
+    assert_int_equal(error_set_errno(NULL, EINVAL, "x"), -EIO);
+    err = (struct error){ 0 };
+    assert_true(error_prefix(&err, "before") < 0); /* nobody filled it */
+}
+
 static void errno_is_told_in_words(void **state)
 {
     struct error err = { 0 };
@@ -33,6 +44,8 @@ static void prefix_goes_in_front(void **state)
     assert_int_equal(error_prefix(&err, "deploy %s", "web"), -EBUSY);
     assert_string_equal(err.text, "deploy web: busy");
     assert_true(error_prefix(NULL, "x") < 0);
+    error_set(&err, -EIO, "again: %s", err.text);
+    assert_string_equal(err.text, "again: deploy web: busy");
 }
 
 /* Whatever is cut off, at each of the four places of a character, what stays is UTF-8. */
@@ -59,6 +72,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_returns_the_code_and_keeps_the_text),
+        cmocka_unit_test(a_failure_never_looks_like_success),
         cmocka_unit_test(errno_is_told_in_words),
         cmocka_unit_test(prefix_goes_in_front),
         cmocka_unit_test(long_texts_are_cut_between_characters),

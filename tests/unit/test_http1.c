@@ -19,7 +19,7 @@
  * pass on. */
 
 #define PREFIXES_MAX 1200 /* longer messages are not cut at every byte */
-#define HEAD_OUT (80 * 1024)
+#define HEAD_OUT     (80 * 1024)
 
 static const char *requests_path, *responses_path;
 
@@ -36,8 +36,8 @@ static void outcome_done(struct outcome *o)
 }
 
 /* Content of `kind` from data on, handed over in pieces of at most `step` bytes. */
-static void decode(struct outcome *o, enum http1_body_kind kind, uint64_t length, const char *data, size_t len,
-    size_t step)
+static void decode(
+    struct outcome *o, enum http1_body_kind kind, uint64_t length, const char *data, size_t len, size_t step)
 {
     struct http1_body body;
     struct http1_fault fault;
@@ -116,7 +116,8 @@ static enum http1_method method_of(const char *verdict)
     return strncmp(verdict, "HEAD ", 5) == 0 ? HTTP1_METHOD_HEAD : HTTP1_METHOD_GET;
 }
 
-static void judge_response(const char *data, size_t len, enum http1_method method, size_t step, struct outcome *o)
+static void judge_response(
+    const char *data, size_t len, enum http1_method method, size_t step, struct outcome *o)
 {
     static struct http1_head head;
     struct http1_fault fault = { 0, NULL };
@@ -156,8 +157,8 @@ static void check(const struct h1_case *c, const struct outcome *o, const char *
 {
     int wanted = wanted_status(c->verdict);
     if (o->status != wanted)
-        fail_msg("%s (%s, %s): %d (%s), not %s", c->name, c->source, how, o->status, o->reason ? o->reason : "-",
-            c->verdict);
+        fail_msg("%s (%s, %s): %d (%s), not %s", c->name, c->source, how, o->status,
+            o->reason ? o->reason : "-", c->verdict);
     for (int i = 0; i < c->n_expected; i++) {
         const struct strbuf *e = &c->expected[i];
         bool there = h1_contains(o->head.data, o->head.len, e);
@@ -249,9 +250,15 @@ static void lists_are_cut(void **state)
         const char *list, *token;
         bool has;
     } rows[] = {
-        { "close", "close", true },       { "Close", "close", true },      { "a, close", "close", true },
-        { "a,close ,b", "close", true },  { "closed", "close", false },    { "", "close", false },
-        { "\"a, close\"", "close", false }, { "a;close", "close", false }, { ",,close", "close", true },
+        { "close", "close", true },
+        { "Close", "close", true },
+        { "a, close", "close", true },
+        { "a,close ,b", "close", true },
+        { "closed", "close", false },
+        { "", "close", false },
+        { "\"a, close\"", "close", false },
+        { "a;close", "close", false },
+        { ",,close", "close", true },
         { "\"a\\\", close", "close", false },
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -266,16 +273,26 @@ static void cookies_are_found(void **state)
     static const struct {
         const char *cookies, *name, *value;
     } rows[] = {
-        { "a=1", "a", "1" },         { "a=1; b=2", "b", "2" },  { "a=1;b=2", "b", "2" }, { "ab=1; b=2", "b", "2" },
-        { "a=", "a", "" },           { "a=1", "b", NULL },      { "", "a", NULL },       { "A=1", "a", NULL },
-        { "a=b=c", "a", "b=c" },     { "x; a=1", "a", "1" },    { ";;a=1", "a", "1" },   { "a=1; a=2", "a", "1" },
+        { "a=1", "a", "1" },
+        { "a=1; b=2", "b", "2" },
+        { "a=1;b=2", "b", "2" },
+        { "ab=1; b=2", "b", "2" },
+        { "a=", "a", "" },
+        { "a=1", "b", NULL },
+        { "", "a", NULL },
+        { "A=1", "a", NULL },
+        { "a=b=c", "a", "b=c" },
+        { "x; a=1", "a", "1" },
+        { ";;a=1", "a", "1" },
+        { "a=1; a=2", "a", "1" },
         { "a=\"x y\"", "a", "\"x y\"" },
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct http1_slice value, s = { rows[i].cookies, strlen(rows[i].cookies) };
         bool found = http1_cookie_get(s, rows[i].name, &value);
         if (found != (rows[i].value != NULL) ||
-            (found && (value.len != strlen(rows[i].value) || memcmp(value.ptr, rows[i].value, value.len) != 0)))
+            (found &&
+                (value.len != strlen(rows[i].value) || memcmp(value.ptr, rows[i].value, value.len) != 0)))
             fail_msg("%s in %s", rows[i].name, rows[i].cookies);
     }
 }

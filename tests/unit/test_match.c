@@ -29,7 +29,7 @@ static uint32_t next_slot(
 static struct match_table *build(const char *text)
 {
     struct table table;
-    struct match_table *ret;
+    struct match_table *ret = NULL;
     struct slots slots = { 0 };
     struct error err = { 0 };
     if (table_read(text, strlen(text), &table, &err) < 0 ||

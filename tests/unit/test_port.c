@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "common/wire.h"
 #include "droned/port.h"
+#include "tests/fakes/loopback.h"
 
 #define FIRST 28200
 #define HERE  "127.0.0.1"
@@ -92,9 +93,7 @@ static void ports_of_others_are_passed_over(void **state)
     struct ports *ports = ports_new(FIRST, FIRST + 3, path);
     struct error err;
     int fd = -1;
-    char text[32];
-    snprintf(text, sizeof(text), HERE ":%d", FIRST);
-    assert_int_equal(wire_listen(text, 0, &fd, &err), 0);
+    assert_int_equal(wire_listen(loopback_port(FIRST), 0, &fd, &err), 0);
     assert_false(port_is_free(HERE, FIRST));
     assert_int_equal(take(ports), FIRST + 1);
     close(fd);

@@ -31,7 +31,8 @@ static void the_installed_file_is_what_print_config_prints(void **state)
     config_print(&settings_table, &config, &printed);
     read_file("etc/routerd.conf", &file);
     if (!strstr(strbuf_str(&file), strbuf_str(&printed)))
-        fail_msg("etc/routerd.conf differs from stagecoach-routerd --print-config:\n%s", strbuf_str(&printed));
+        fail_msg(
+            "etc/routerd.conf differs from stagecoach-routerd --print-config:\n%s", strbuf_str(&printed));
     config_clear(&settings_table, &config);
     strbuf_done(&printed);
     strbuf_done(&file);
