@@ -14,6 +14,7 @@
 #include "hubd/command.h"
 #include "hubd/deploy.h"
 #include "hubd/hubd.h"
+#include "hubd/instance.h"
 #include "hubd/release.h"
 #include "hubd/session.h"
 
@@ -274,11 +275,12 @@ static int decide_remove(struct request *request, struct txn *txn, struct error 
         state_for_each(it, &hub->state, STATE_INSTANCE)
         {
             const struct instance *row = it.value;
-            if (strcmp(row->host, m->name) != 0 || row->wanted == WANTED_GONE)
+            /* What runs gets a stand-in first. */
+            if (strcmp(row->host, m->name) != 0 || row->wanted == WANTED_RUNNING)
                 continue;
             struct instance *instance = txn_edit(txn, STATE_INSTANCE, it.key);
-            instance->wanted = WANTED_RETIRED;
-            instance->retired_us = 0; /* what it did not finish is not waited for */
+            /* What it has not finished is not waited for: its drain began long ago. */
+            instance_set_wanted(instance, WANTED_RETIRED, (wall_t){ 0 });
         }
     }
     _cleanup_(free_ptr) char *text = xasprintf("%s %s is removed", role_names[m->role], m->name);

@@ -116,6 +116,8 @@ static int by_service(const void *a, const void *b)
         r = semver_compare(&v, &w);
     if (r == 0)
         r = strcmp(x->version, y->version);
+    if (r == 0)
+        r = strcmp(x->host, y->host);
     return r != 0 ? r : strcmp(x->id, y->id);
 }
 

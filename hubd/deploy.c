@@ -14,6 +14,7 @@
 #include "common/semver.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
+#include "hubd/instance.h"
 #include "hubd/routes.h"
 
 /* --- stages ---------------------------------------------------------------------------------------------- */
@@ -88,9 +89,7 @@ void deploy_retire(struct txn *txn, const char *id, const struct deploy_times *t
     if (instance->wanted == WANTED_GONE || instance->wanted == WANTED_RETIRED)
         return;
     bool in_table = instance->endpoint != ENDPOINT_NONE || instance->endpoint_epoch > 0;
-    instance->wanted = in_table ? WANTED_RETIRED : WANTED_GONE;
-    instance->hold = false;
-    instance->retired_us = times->now.us;
+    instance_set_wanted(instance, in_table ? WANTED_RETIRED : WANTED_GONE, times->now);
 }
 
 void deploy_fail(struct txn *txn, struct deploy *deploy, bool reverted, const struct deploy_times *times,
@@ -366,9 +365,8 @@ static void begin_target(
     struct instance *instance = txn_edit(txn, STATE_INSTANCE, id);
     add_part(deploy, id, instance->host, false);
     if (deploy->kind == DEPLOY_KIND_START) {
-        instance->wanted = WANTED_RUNNING;
+        instance_set_wanted(instance, WANTED_RUNNING, times->now);
         instance->generation++;
-        instance->hold = false;
     } else if (deploy->kind == DEPLOY_KIND_STOP) {
         instance->hold = true;
         instance->retired_us = times->now.us;

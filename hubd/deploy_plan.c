@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -163,6 +164,11 @@ static void fill_host(const struct txn *view, const struct facts *facts, const s
     }
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 static int place_new(const struct txn *view, const struct facts *facts, const struct deploy_wish *wish,
     mono_t now, struct deploy_plan *plan, struct error *err)
 {
@@ -188,6 +194,8 @@ static int place_new(const struct txn *view, const struct facts *facts, const st
     int r = place(&place_wish, hosts, n, chosen, err);
     for (int64_t i = 0; r == 0 && i < count; i++)
         strv_push(&plan->hosts, hosts[chosen[i]].name);
+    if (plan->hosts)
+        qsort(plan->hosts, strv_len(plan->hosts), sizeof(*plan->hosts), by_name);
     free(hosts);
     free(chosen);
     free(names);

@@ -68,7 +68,7 @@ static bool look_at_part(struct txn *txn, const struct facts *facts, struct depl
     struct deploy_part *part, const struct deploy_times *times, int64_t *wake_us)
 {
     const struct instance *instance = txn_get(txn, STATE_INSTANCE, part->instance);
-    if (!instance) {
+    if (!instance || instance->wanted == WANTED_RETIRED || instance->wanted == WANTED_GONE) {
         fail_start(txn, deploy, times, "an instance of it was removed meanwhile");
         return true;
     }
@@ -244,9 +244,7 @@ static bool stop_part(struct txn *txn, const struct facts *facts, const struct d
     if (!row)
         return true;
     if (row->hold && instance_is_unreachable(txn, facts, row)) {
-        struct instance *instance = txn_edit(txn, STATE_INSTANCE, part->instance);
-        instance->wanted = WANTED_STOPPED;
-        instance->hold = false;
+        instance_set_wanted(txn_edit(txn, STATE_INSTANCE, part->instance), WANTED_STOPPED, times->now);
         return false;
     }
     if (row->hold)

@@ -14,7 +14,8 @@ bool deploy_is_ready(const struct txn *view, const struct facts *facts, const st
 {
     for (size_t i = 0; i < deploy->n_parts; i++) {
         const struct instance *instance = txn_get(view, STATE_INSTANCE, deploy->parts[i].instance);
-        if (!instance || !instance_is_healthy(facts, instance))
+        if (!instance || instance->wanted == WANTED_RETIRED || instance->wanted == WANTED_GONE ||
+            !instance_is_healthy(facts, instance))
             return false;
     }
     return true;
@@ -97,7 +98,7 @@ static void replace_old(struct txn *txn, struct deploy *deploy, const struct dep
             continue;
         }
         struct instance *instance = txn_edit(txn, STATE_INSTANCE, row->id);
-        instance->wanted = WANTED_WARM;
+        instance_set_wanted(instance, WANTED_WARM, times->now);
         instance->warm_until_us = times->now.us + times->warm_ms * CLOCK_US_PER_MS;
         deploy->warm_until_us = instance->warm_until_us;
     }
@@ -107,9 +108,8 @@ void deploy_promote(struct txn *txn, const struct facts *facts, struct deploy *d
     const struct deploy_times *times)
 {
     for (size_t i = 0; i < deploy->n_parts; i++) {
-        struct instance *instance = txn_edit(txn, STATE_INSTANCE, deploy->parts[i].instance);
-        instance->wanted = WANTED_RUNNING;
-        instance->warm_until_us = 0;
+        instance_set_wanted(
+            txn_edit(txn, STATE_INSTANCE, deploy->parts[i].instance), WANTED_RUNNING, times->now);
     }
     if (deploy->promote) {
         set_live(txn, deploy, times);

@@ -18,6 +18,8 @@
 #include "hubd/instance.h"
 #include "hubd/session.h"
 
+#define ORDERS_FEATURE "orders/1"
+
 /* An order that is on its way. */
 struct sent_order {
     char *id;
@@ -165,6 +167,22 @@ static void take_base(struct drone *drone, int64_t counter)
     }
 }
 
+/* Whether it can be given orders at all. */
+static void judge(struct session *session, struct drone_facts *facts, const struct msg_hello *hello)
+{
+    int64_t revision = session->hub->state.revision;
+    free(steal_ptr(facts->note));
+    if (hello->counter > revision)
+        facts->note = xasprintf("this hub is older than %s (%" PRId64 " < %" PRId64 "): it gets no orders",
+            facts->name, revision, hello->counter);
+    else if (!link_offers(session->link, ORDERS_FEATURE))
+        facts->note = xasprintf("stagecoach-droned %s there does not know %s: it gets no orders",
+            hello->version ? hello->version : "?", ORDERS_FEATURE);
+    facts->refused = facts->note != NULL;
+    if (facts->refused)
+        log_error((&(struct log_about){ .host = facts->name }), "%s: %s", facts->name, facts->note);
+}
+
 void drone_connected(struct session *session)
 {
     struct hubd *hub = session->hub;
@@ -186,13 +204,7 @@ void drone_connected(struct session *session)
     facts->since = loop_now(hub->loop);
     facts->seen = loop_wall(hub->loop);
     facts->counter = hello->counter;
-    facts->refused = hello->counter > hub->state.revision;
-    free(steal_ptr(facts->note));
-    if (facts->refused) {
-        facts->note = xasprintf("this hub is older than %s (%" PRId64 " < %" PRId64 "): it gets no orders",
-            name, hub->state.revision, hello->counter);
-        log_error((&(struct log_about){ .host = name }), "%s", facts->note);
-    }
+    judge(session, facts, hello);
     take_base(drone, hello->counter);
 
     struct arrival *arrival = xcalloc(1, sizeof(*arrival));

@@ -9,7 +9,7 @@
 
 #define FRONT_CONNECTIONS_MAX 4096  /* of all kinds, beside sessions of joined peers */
 #define FRONT_STRANGERS_MAX   256   /* without a certificate, or before it is known */
-#define FRONT_SAID_MS 60000        /* a flood is told of once in so long */
+#define FRONT_SAID_MS         60000 /* a flood is told of once in so long */
 
 struct front;
 struct hubd;

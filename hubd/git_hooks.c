@@ -37,6 +37,7 @@ struct hook_call {
     struct git_hooks *hooks;
     struct stream *stream;
     struct push *push; /* under way */
+    char *app, *who;
     bool closed;
 };
 
@@ -80,7 +81,10 @@ void git_hooks_close(struct git_hooks *hooks, const char *secret)
 
 static void call_free_now(void *obj)
 {
-    free(obj);
+    struct hook_call *call = obj;
+    free(call->app);
+    free(call->who);
+    free(call);
 }
 
 static void call_free(struct hook_call *call)
@@ -105,6 +109,9 @@ static void say(struct hook_call *call, const char *word, const char *text)
 
 static void refuse(struct hook_call *call, const char *text)
 {
+    if (call->app)
+        log_info(&(struct log_about){ .app = call->app }, "push of %s by %s refused: %s", call->app,
+            call->who, text);
     say(call, "refuse", text);
     stream_close(call->stream);
 }
@@ -184,6 +191,8 @@ static void act(struct hook_call *call, const struct hook_input *in)
         refuse(call, "this push is not known to the hub");
         return;
     }
+    str_set(&call->app, push->app);
+    str_set(&call->who, push->who.name);
     if (check_quarantine(call, push->app, in->quarantine, &err) < 0) {
         refuse(call, err.text);
         return;

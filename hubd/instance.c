@@ -9,6 +9,31 @@
 #include "common/strbuf.h"
 #include "common/strv.h"
 
+/* clang-format off */
+static const bool may[WANTED_MAX_][WANTED_MAX_] = {
+    /*                     running stopped warm   retired gone */
+    [WANTED_RUNNING] = { true,   true,   true,  true,   true },
+    [WANTED_STOPPED] = { true,   true,   false, true,   true },
+    [WANTED_WARM]    = { true,   true,   true,  true,   true },
+    [WANTED_RETIRED] = { false,  false,  false, true,   true },
+    [WANTED_GONE]    = { false,  false,  false, false,  true },
+};
+/* clang-format on */
+
+bool instance_set_wanted(struct instance *instance, enum wanted wanted, wall_t now)
+{
+    if (!may[instance->wanted][wanted])
+        return false;
+    if (wanted == WANTED_RETIRED && instance->wanted != WANTED_RETIRED)
+        instance->retired_us = now.us;
+    if (wanted != WANTED_WARM)
+        instance->warm_until_us = 0;
+    if (wanted != (enum wanted)instance->wanted)
+        instance->hold = false;
+    instance->wanted = (int)wanted;
+    return true;
+}
+
 bool instance_is_ordered(const struct instance *instance)
 {
     return instance && instance->wanted != WANTED_GONE;
@@ -208,9 +233,7 @@ static void step_found_again(
     }
     if (!txn_get(txn, STATE_INSTANCE, surplus))
         return;
-    struct instance *goes = txn_edit(txn, STATE_INSTANCE, surplus);
-    goes->wanted = WANTED_RETIRED;
-    goes->retired_us = now.us;
+    instance_set_wanted(txn_edit(txn, STATE_INSTANCE, surplus), WANTED_RETIRED, now);
 }
 
 /* Retired: once no router can send to it, its order goes. */
@@ -218,8 +241,7 @@ static int64_t step_retired(
     struct txn *txn, const struct facts *facts, const struct instance *row, wall_t now)
 {
     if (instance_is_unreachable(txn, facts, row)) {
-        struct instance *edit = txn_edit(txn, STATE_INSTANCE, row->id);
-        edit->wanted = WANTED_GONE;
+        instance_set_wanted(txn_edit(txn, STATE_INSTANCE, row->id), WANTED_GONE, now);
         return 0;
     }
     return drain_wake_us(txn, row, now);
@@ -244,15 +266,13 @@ int64_t instance_step(struct txn *txn, const struct facts *facts, const char *id
         return 0;
     switch ((enum wanted)row->wanted) {
     case WANTED_RUNNING:
-        if (row->replaced_by && drone_is_online(facts, row->host))
+        if (row->replaced_by && (drone_is_online(facts, row->host) || !txn_get(txn, STATE_DRONE, row->host)))
             step_found_again(txn, facts, row, now);
         return row->hold ? drain_wake_us(txn, row, now) : 0;
     case WANTED_WARM:
         if (now.us < row->warm_until_us)
             return row->warm_until_us;
-        struct instance *edit = txn_edit(txn, STATE_INSTANCE, id);
-        edit->wanted = WANTED_RETIRED;
-        edit->retired_us = now.us;
+        instance_set_wanted(txn_edit(txn, STATE_INSTANCE, id), WANTED_RETIRED, now);
         return 0;
     case WANTED_RETIRED:
         return step_retired(txn, facts, row, now);

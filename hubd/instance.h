@@ -13,6 +13,10 @@
 
 struct order;
 
+/* The one setter of instance->wanted. What is retired begins its drain at `now`. False: there is no way from what
+ * is wanted to that (what is on its way out stays so), and nothing was changed. */
+bool instance_set_wanted(struct instance *instance, enum wanted wanted, wall_t now);
+
 /* Whether its drone has an order for it. */
 bool instance_is_ordered(const struct instance *instance);
 /* An owned copy: schema_clear(&order_schema, …). */

@@ -10,6 +10,7 @@
 #include "hubd/instance.h"
 #include "hubd/place.h"
 
+#define LOOK_AGAIN_MS     1000
 #define ANSWERS_RECENT_US (10 * CLOCK_US_PER_S)
 
 static bool is_away(const struct drone_facts *drone, int64_t grace_ms, mono_t now)
@@ -126,9 +127,38 @@ static void stand_in(struct txn *txn, const struct instance *lost, const char *h
             .text = text });
 }
 
-static bool is_due(const struct instance *instance)
+static bool may_have_stand_in(const struct instance *instance)
 {
     return instance->wanted == WANTED_RUNNING && !instance->replaced_by && !instance->hold;
+}
+
+static void place_stand_in(
+    struct txn *txn, const struct facts *facts, const struct instance *instance, wall_t now)
+{
+    const struct release *release = state_release(txn_state(txn), instance->service, instance->version);
+    struct hosts hosts = collect_hosts(txn, facts, instance);
+    struct place_wish wish = {
+        .what = instance->service, .count = 1, .memory_bytes = release ? release->run.limits.memory_bytes : 0
+    };
+    size_t chosen = 0;
+    if (place(&wish, hosts.v, hosts.n, &chosen, NULL) == 0)
+        stand_in(txn, instance, hosts.v[chosen].name, now);
+    free(hosts.v);
+}
+
+/* How long until it is due; a host that was removed does not come back. */
+static int64_t due_in_ms(const struct txn *txn, const struct facts *facts, const struct instance *instance,
+    int64_t grace_ms, const struct deploy_times *times)
+{
+    if (!txn_get(txn, STATE_DRONE, instance->host))
+        return 0;
+    const struct drone_facts *drone = map_get(facts->drones, instance->host);
+    int64_t away_ms = drone ? mono_diff_ms(times->mono, drone->since) : 0;
+    if (away_ms < grace_ms)
+        return grace_ms - away_ms;
+    bool held = still_answers(facts, instance, times->now) ||
+        lost_hold_reason(txn, facts, grace_ms, times->mono) != NULL;
+    return held ? LOOK_AGAIN_MS : 0;
 }
 
 int64_t lost_step(
@@ -138,24 +168,21 @@ int64_t lost_step(
     state_for_each(it, txn_state(txn), STATE_INSTANCE)
     {
         const struct instance *instance = txn_get(txn, STATE_INSTANCE, it.key);
-        const struct drone_facts *drone = instance ? map_get(facts->drones, instance->host) : NULL;
-        if (!drone || drone->online || !is_due(instance))
+        if (!instance || !may_have_stand_in(instance))
             continue;
-        int64_t left = grace_ms - mono_diff_ms(times->mono, drone->since);
-        int64_t look_again = times->now.us + (left > 1000 ? left : 1000) * CLOCK_US_PER_MS;
-        wake_us = wake_us == 0 || look_again < wake_us ? look_again : wake_us;
-        if (left > 0 || state_open_deploy(txn_state(txn), instance->service) ||
-            still_answers(facts, instance, times->now) || lost_hold_reason(txn, facts, grace_ms, times->mono))
+        const struct drone_facts *drone = map_get(facts->drones, instance->host);
+        bool removed = !txn_get(txn, STATE_DRONE, instance->host);
+        if (!removed && (!drone || drone->online))
             continue;
-        const struct release *release = state_release(txn_state(txn), instance->service, instance->version);
-        struct hosts hosts = collect_hosts(txn, facts, instance);
-        struct place_wish wish = { .what = instance->service,
-            .count = 1,
-            .memory_bytes = release ? release->run.limits.memory_bytes : 0 };
-        size_t chosen = 0;
-        if (place(&wish, hosts.v, hosts.n, &chosen, NULL) == 0)
-            stand_in(txn, instance, hosts.v[chosen].name, times->now);
-        free(hosts.v);
+        int64_t in_ms = due_in_ms(txn, facts, instance, grace_ms, times);
+        if (in_ms == 0 && state_open_deploy(txn_state(txn), instance->service))
+            in_ms = LOOK_AGAIN_MS;
+        if (in_ms == 0) {
+            place_stand_in(txn, facts, instance, times->now);
+            in_ms = LOOK_AGAIN_MS; /* there may be no room now */
+        }
+        int64_t at_us = times->now.us + in_ms * CLOCK_US_PER_MS;
+        wake_us = wake_us == 0 || at_us < wake_us ? at_us : wake_us;
     }
     return wake_us;
 }

@@ -14,6 +14,7 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/map.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "common/secret.h"
@@ -22,8 +23,8 @@
 #include "common/strv.h"
 #include "hubd/hubd.h"
 
-#define TEMPLATE_NAME ".empty.git"
-#define TRASH_PREFIX  ".trash-"
+#define TEMPLATE_NAME    ".empty.git"
+#define TRASH_PREFIX     ".trash-"
 #define MAINTENANCE_NICE 19
 
 /* A child that nobody waits for: it is logged when it fails. */
@@ -33,12 +34,21 @@ struct errand {
     struct child *child;
     char *what;
     struct strbuf said;
+    void (*on_end)(struct repos *repos, const char *app); /* NULL: nothing follows */
+    char *app;
+};
+
+/* Refs of an app that are to be set: one git at a time, or they would lock each other out. */
+struct ref_updates {
+    char **lines; /* that wait */
+    bool running;
 };
 
 struct repos {
     struct hubd *hub;
     char *directory;
     struct list errands;
+    struct map *updates; /* app → struct ref_updates */
 };
 
 /* --- errands ------------------------------------------------------------------------------------------------- */
@@ -50,6 +60,7 @@ static void errand_free(void *obj)
     child_free(errand->child);
     strbuf_done(&errand->said);
     free(errand->what);
+    free(errand->app);
     free(errand);
 }
 
@@ -69,10 +80,14 @@ static void on_errand_exit(struct child *child, int status, void *arg)
         strbuf_add_printable(&said, strbuf_str(&errand->said), errand->said.len, 500);
         log_warning(NULL, "%s %s: %s", errand->what, child_status_text(status, text), strbuf_str(&said));
     }
+    if (errand->on_end)
+        errand->on_end(errand->repos, errand->app);
     loop_free_later(errand->repos->hub->loop, errand, errand_free);
 }
 
-static void errand_start(struct repos *repos, char *what, char *const *argv, const char *input, int niceness)
+/* NULL: it could not even begin, which was logged. */
+static struct errand *errand_start(
+    struct repos *repos, char *what, char *const *argv, const char *input, int niceness)
 {
     struct errand *errand = xcalloc(1, sizeof(*errand));
     struct error err = { 0 };
@@ -93,11 +108,13 @@ static void errand_start(struct repos *repos, char *what, char *const *argv, con
     if (child_start(repos->hub->loop, &spec, &errand->child, &err) < 0) {
         log_warning(NULL, "%s: %s", what, err.text);
         errand_free(errand);
+        errand = NULL;
     } else if (input) {
         child_write(errand->child, input, strlen(input));
         child_close_stdin(errand->child);
     }
     strv_free(env);
+    return errand;
 }
 
 /* Renamed at once, so that it is gone for everybody; removed in the background. */
@@ -178,13 +195,52 @@ char **repo_git_env(const struct repos *repos)
     return env;
 }
 
-void repo_update_refs(struct repos *repos, const char *app, const char *text)
+static void updates_free(void *obj)
 {
+    struct ref_updates *updates = obj;
+    strv_free(updates->lines);
+    free(updates);
+}
+
+static void run_updates(struct repos *repos, const char *app)
+{
+    struct ref_updates *updates = map_get(repos->updates, app);
+    updates->running = false;
+    if (!updates->lines) {
+        map_remove(repos->updates, app);
+        return;
+    }
     _cleanup_(free_ptr) char *path = repo_path(repos, app);
+    _cleanup_(free_ptr) char *joined = strv_join(updates->lines, "\n");
+    _cleanup_(free_ptr) char *text = xasprintf("%s\n", joined);
     const char *const words[] = { "-C", path, "update-ref", "--stdin", NULL };
     char **argv = repo_git_argv(repos, path, words);
-    errand_start(repos, xasprintf("keeping the releases of %s", app), argv, text, 0);
+    strv_free(updates->lines);
+    updates->lines = NULL;
+    struct errand *errand = errand_start(repos, xasprintf("keeping the releases of %s", app), argv, text, 0);
+    if (errand) {
+        updates->running = true;
+        errand->on_end = run_updates;
+        errand->app = xstrdup(app);
+    }
     strv_free(argv);
+}
+
+void repo_update_refs(struct repos *repos, const char *app, const char *text)
+{
+    struct ref_updates *updates = map_get(repos->updates, app);
+    if (!updates) {
+        updates = xcalloc(1, sizeof(*updates));
+        map_set(repos->updates, app, updates);
+    }
+    /* The same line twice would be a mistake to git. */
+    char **lines = strv_split(text, "\n"), *line;
+    strv_for_each (line, lines)
+        if (!strv_contains(updates->lines, line))
+            strv_push(&updates->lines, line);
+    strv_free(lines);
+    if (!updates->running)
+        run_updates(repos, app);
 }
 
 /* --- making and dropping ------------------------------------------------------------------------------------------- */
@@ -368,6 +424,7 @@ struct repos *repos_new(struct hubd *hub)
     repos->hub = hub;
     repos->directory = xasprintf("%s/repos", hub->config.state_dir);
     list_init(&repos->errands);
+    repos->updates = map_new(updates_free);
     return repos;
 }
 
@@ -377,6 +434,7 @@ void repos_free(struct repos *repos)
         return;
     while (!list_empty(&repos->errands))
         errand_free(list_first(&repos->errands, struct errand, of_repos));
+    map_free(repos->updates);
     free(repos->directory);
     free(repos);
 }

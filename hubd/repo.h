@@ -37,5 +37,5 @@ void repo_maintain(struct repos *repos, const char *app);
 char **repo_git_argv(const struct repos *repos, const char *path, const char *const *words);
 /* The whole environment of a git child, plus what the caller pushes to it; the caller's. */
 char **repo_git_env(const struct repos *repos);
-/* Runs `git update-ref --stdin` with the text, in the background; a failure is logged. */
+/* Runs `git update-ref --stdin` with the lines, in the background, one at a time for an app; a failure is logged. */
 void repo_update_refs(struct repos *repos, const char *app, const char *text);

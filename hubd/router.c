@@ -17,12 +17,13 @@
 #include "hubd/session.h"
 
 #define ROUTER_RETRY_MS 5000
+#define TABLE_FEATURE   "table/1"
 
 struct router {
     struct hubd *hub;
     char *name;
     struct session *session; /* weak: the session clears it */
-    bool ahead;              /* it serves an epoch that this hub does not know */
+    bool unfit;              /* it serves an epoch that this hub does not know, or reads other tables */
     bool busy;               /* a step is in flight */
     int64_t step;            /* the epoch of that step */
     int64_t prepared;
@@ -77,7 +78,7 @@ const char *router_name(const struct router *router)
 
 bool router_is_usable(const struct router *router)
 {
-    return router->session && !router->ahead;
+    return router->session && !router->unfit;
 }
 
 bool router_has_prepared(const struct router *router, int64_t epoch)
@@ -140,6 +141,25 @@ static void tell_arrival(struct router *router, const char *version, const char 
     hubd_command(router->hub, "router_arrival", decide_arrival, on_arrival_done, arrival);
 }
 
+/* Whether it can be given tables at all. */
+static bool is_unfit(struct link *link, const char *name, int64_t decided)
+{
+    const struct msg_hello *hello = link_hello(link);
+    struct log_about about = { .host = name };
+    if (hello->counter > decided) {
+        log_error(&about,
+            "this hub is older than router %s (epoch %" PRId64 " < %" PRId64 "): it gets no table", name,
+            decided, hello->counter);
+        return true;
+    }
+    if (!link_offers(link, TABLE_FEATURE)) {
+        log_error(&about, "stagecoach-routerd %s on %s does not know %s: it gets no table",
+            hello->version ? hello->version : "?", name, TABLE_FEATURE);
+        return true;
+    }
+    return false;
+}
+
 void router_connected(struct session *session)
 {
     struct hubd *hub = session->hub;
@@ -154,22 +174,18 @@ void router_connected(struct session *session)
     int64_t decided = state_meta(&hub->state)->epoch;
     router->session = session;
     session->router = router;
-    router->ahead = hello->counter > decided;
+    router->unfit = is_unfit(session->link, peer->name, decided);
     router->prepared = 0;
     router->refused = 0;
     struct router_facts *facts = facts_router(&hub->facts, peer->name);
     facts->online = true;
     facts->since = loop_now(hub->loop);
     facts->seen = loop_wall(hub->loop);
-    facts->acked_epoch = router->ahead ? 0 : hello->counter;
+    facts->acked_epoch = router->unfit ? 0 : hello->counter;
     facts->report_epoch = 0;
     /* It says anew what is in flight; one that was restarted has nothing. */
     map_for_each (it, facts->traffic)
         ((struct endpoint_traffic *)it.value)->in_flight = 0;
-    if (router->ahead)
-        log_error((&(struct log_about){ .host = peer->name }),
-            "this hub is older than router %s (epoch %" PRId64 " < %" PRId64 "): it gets no table",
-            peer->name, decided, hello->counter);
     const char *version = hello->version ? hello->version : "?";
     tell_arrival(router, version, peer->address,
         xasprintf("router %s is there (stagecoach-routerd %s, epoch %" PRId64 ")", peer->name, version,

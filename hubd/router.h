@@ -25,7 +25,7 @@ void router_pump(struct router *router);
 void routers_pump(struct hubd *hub);
 
 const char *router_name(const struct router *router);
-bool router_is_usable(const struct router *router); /* connected and not ahead of this hub */
+bool router_is_usable(const struct router *router); /* connected, and not ahead of this hub */
 bool router_has_prepared(const struct router *router, int64_t epoch);
 /* Why it refused the table of an epoch, NULL if it did not. */
 const char *router_refusal(const struct router *router, int64_t epoch);

@@ -170,6 +170,10 @@ class CheckOut(Case):
         deep = r.tree(("40000", "e", r.tree(("120000", "top", r.blob(b"../..")))))
         tree = r.tree(("40000", "d", deep), ("120000", "x", r.blob(b"d/e/top/..")))
         self.assertEqual(self.refuse(tree), '"x" is a link that leads out of the repository')
+        # The same where no directory is on the way, and a chain that only comes back.
+        tree = r.tree(("120000", "a", r.blob(b"d/e")), ("40000", "d", deep), ("120000", "x", r.blob(b"a/top/../y")))
+        self.assertEqual(self.refuse(tree), '"x" is a link that leads out of the repository')
+        self.checkout(r.tree(("120000", "a", r.blob(b"b")), ("120000", "b", r.blob(b"a")), ("120000", "x", r.blob(b"d/e/top/d")), ("40000", "d", deep)))
 
     def test_a_link_and_a_directory_of_one_name(self):
         r = self.repo

@@ -444,6 +444,14 @@ class Confined(Case):
 
 
 class Maintenance(Case):
+    def test_many_services_in_quick_succession_keep_their_refs(self):
+        work = Work(self.hub)
+        for i in range(4):
+            work.commit({"stagecoach.json": manifest(**{f"s{k}": {"version": f"1.{i}.0"} for k in range(100)})})
+            work.push(self.deployer)
+        self.wait(lambda: len(self.hidden()) == 400)
+        self.assertNotIn("keeping the releases", self.hub.log_text())
+
     def test_many_small_pushes_do_not_leave_many_packs(self):
         work = Work(self.hub)
         work.commit({"stagecoach.json": manifest(web={"version": "1.0.0"})})

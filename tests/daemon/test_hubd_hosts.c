@@ -181,17 +181,26 @@ static void a_drone_with_other_orders_gets_all_of_them(void **state)
     assert_int_equal(endpoints(f), 4);
 }
 
-static void a_removed_host_is_forgotten_with_its_instances(void **state)
+static void what_ran_on_a_removed_host_runs_elsewhere_first(void **state)
 {
     struct fleet *f = *state;
+    for (int i = 1; i < 4; i++)
+        fake_drone_hang_up(f->drones[i]);
+    fleet_settle(f);
     char *id = fleet_request_id(f);
     struct msg_host_remove m = { id, ROLE_DRONE, (char *)"app1" };
     assert_int_equal(fleet_call(f, MSG_HOST_REMOVE, &m, NULL), 0);
     fleet_advance(f, 2000);
     assert_false(fake_drone_is_connected(f->drones[0]));
-    assert_int_equal(map_size(f->hub->state.rows[STATE_INSTANCE]), 3);
     assert_int_equal(map_size(f->hub->state.rows[STATE_DRONE]), 3);
-    assert_int_equal(endpoints(f), 3);
+    assert_int_equal(endpoints(f), 4); /* nobody can take it yet: it stays in the table */
+    for (int i = 1; i < 4; i++)
+        fake_drone_connect(f->drones[i], f->hub);
+    fleet_advance(f, 3000);
+    assert_int_equal(endpoints(f), 4);
+    assert_int_equal(map_size(f->hub->state.rows[STATE_INSTANCE]), 4);
+    state_for_each(it, &f->hub->state, STATE_INSTANCE)
+        assert_string_not_equal(((const struct instance *)it.value)->host, "app1");
     free(id);
     id = fleet_request_id(f);
     m.request_id = id;
@@ -210,6 +219,22 @@ static void a_drone_can_speak_for_itself_only(void **state)
     assert_string_equal(facts->state.host, "app2");
     assert_int_equal(facts->state.phase, INSTANCE_RUNNING);
     assert_int_equal(endpoints(f), 4);
+}
+
+static void a_drone_that_is_too_old_gets_no_orders_and_is_named(void **state)
+{
+    struct fleet *f = *state;
+    char *hosts[] = { (char *)"app2", NULL };
+    fake_drone_hang_up(f->drones[1]);
+    fake_drone_set_old(f->drones[1], true);
+    fake_drone_connect(f->drones[1], f->hub);
+    fleet_settle(f);
+    assert_null(fleet_deploy_with(f, &(struct msg_deploy){ .target = (char *)"web@0.2.2", .hosts = hosts }));
+    assert_string_equal(f->error,
+        "no host can take web@0.2.2\n  app2  stagecoach-droned 0.1.0 there does not know orders/1: it gets "
+        "no orders\n"
+        "Nothing was changed.");
+    assert_int_equal(endpoints(f), 4); /* what runs there serves on */
 }
 
 static void a_second_connection_of_a_drone_takes_the_place_of_the_first(void **state)
@@ -240,8 +265,9 @@ int main(void)
         T(without_a_router_that_reaches_the_hub_nothing_is_placed_elsewhere),
         T(refused_orders_are_said_and_tried_again),
         T(a_drone_with_other_orders_gets_all_of_them),
-        T(a_removed_host_is_forgotten_with_its_instances),
+        T(what_ran_on_a_removed_host_runs_elsewhere_first),
         T(a_drone_can_speak_for_itself_only),
+        T(a_drone_that_is_too_old_gets_no_orders_and_is_named),
         T(a_second_connection_of_a_drone_takes_the_place_of_the_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
