@@ -211,7 +211,7 @@ static bool recall_failure(struct build *build)
     if (statefile_read(path, FAILURE_FILE_MAX, &text, NULL) < 0 ||
         schema_read(&failure_schema, strbuf_str(&text), text.len, &failure, NULL) < 0)
         return false;
-    build->reason = xasprintf("%s (an earlier build; a redeploy with --rebuild tries again)", failure.reason);
+    build->reason = xasprintf("%s (an earlier build; deploy … --rebuild tries again)", failure.reason);
     build->lines = steal_ptr(failure.lines);
     schema_clear(&failure_schema, &failure);
     return true;

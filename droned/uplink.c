@@ -101,11 +101,24 @@ static void on_renewed(void *arg, int result, enum error_kind kind, const char *
         log_info(NULL, "our certificate was renewed");
 }
 
+/* Often enough for certificates of any length. */
+static int64_t renew_check_ms(const struct uplink *uplink)
+{
+    struct pki_identity cert = { 0 };
+    int64_t ms = UPLINK_RENEW_CHECK_MAX_MS;
+    if (uplink->has_identity && pki_cert_read(uplink->id.cert_pem, &cert, NULL) >= 0)
+        ms = wall_diff_ms(cert.not_after, loop_wall(uplink->loop)) / UPLINK_RENEW_CHECKS;
+    pki_identity_done(&cert);
+    if (ms < UPLINK_RENEW_CHECK_MIN_MS)
+        return UPLINK_RENEW_CHECK_MIN_MS;
+    return ms < UPLINK_RENEW_CHECK_MAX_MS ? ms : UPLINK_RENEW_CHECK_MAX_MS;
+}
+
 static void on_renew_timer(void *arg)
 {
     struct uplink *uplink = arg;
     struct error err;
-    timer_set(&uplink->renew, UPLINK_RENEW_CHECK_MS);
+    timer_set(&uplink->renew, renew_check_ms(uplink));
     if (!uplink->has_identity || uplink->renewing || !uplink_is_connected(uplink) ||
         !identity_wants_renewal(&uplink->id, loop_wall(uplink->loop)))
         return;

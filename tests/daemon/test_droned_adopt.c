@@ -14,6 +14,7 @@
 #include "common/wire.h"
 #include "droned/systemd.h"
 #include "tests/fakes/drone_world.h"
+#include "tests/fakes/loopback.h"
 
 /* What a drone that starts makes of what it finds: files say what was wanted, systemd what runs. */
 
@@ -131,7 +132,7 @@ static void another_boot_starts_everything_without_a_hub(void **state)
     world_start(w);
     world_advance(w, 3100);
     assert_string_equal(world_phase(w, WORLD_ID), "running");
-    assert_string_equal(w->address, "127.0.0.1:28100");
+    assert_string_equal(w->address, loopback_port(28100));
     assert_int_equal(fake_systemd_calls(w->systemd, "StartTransientUnit"), 2);
 }
 
@@ -281,12 +282,12 @@ static void another_port_once_if_it_is_taken_meanwhile(void **state)
     snprintf(w->boot, sizeof(w->boot), "boot-2");
     int fd = -1;
     struct error err;
-    assert_int_equal(wire_listen("127.0.0.1:28100", 0, &fd, &err), 0);
+    assert_int_equal(wire_listen(loopback_port(28100), 0, &fd, &err), 0);
     world_start(w);
     world_advance(w, 3100);
     close(fd);
     assert_string_equal(world_phase(w, WORLD_ID), "running");
-    assert_string_equal(w->address, "127.0.0.1:28101");
+    assert_string_equal(w->address, loopback_port(28101));
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -11,6 +11,7 @@
 #include "common/strv.h"
 #include "common/wire.h"
 #include "tests/fakes/drone_world.h"
+#include "tests/fakes/loopback.h"
 
 static int setup(void **state)
 {
@@ -40,7 +41,7 @@ static void order_becomes_a_running_instance(void **state)
     assert_string_equal(world_phase(w, WORLD_ID), "probing");
     world_advance(w, 200);
     assert_string_equal(w->phases, "fetching starting probing running");
-    assert_string_equal(w->address, "127.0.0.1:28100");
+    assert_string_equal(w->address, loopback_port(28100));
     assert_int_equal(w->pid, unit->pid);
     _cleanup_(free_ptr) char *env = world_file(w, "instances/" WORLD_ID ".env");
     assert_non_null(strstr(env, "PORT=\"28100\"\n"));
@@ -91,7 +92,7 @@ static void never_healthy_fails_at_its_deadline(void **state)
     world_order_all(w, &order, 1);
     world_advance(w, 5100);
     assert_string_equal(w->phases, "fetching starting probing failed");
-    assert_non_null(strstr(w->reason, "not healthy within 5s: connect to 127.0.0.1:"));
+    assert_non_null(strstr(w->reason, "not healthy within 5s: connect to 127."));
     assert_non_null(w->lines);
     assert_null(fake_systemd_unit(w->systemd, WORLD_UNIT));
 }
@@ -181,7 +182,7 @@ static void stopped_stays_and_starts_again_on_its_port(void **state)
     world_put(w, &order);
     world_advance(w, 3100);
     assert_string_equal(w->phases, "stopping stopped waiting fetching starting probing running");
-    assert_string_equal(w->address, "127.0.0.1:28100");
+    assert_string_equal(w->address, loopback_port(28100));
 }
 
 static void another_generation_is_a_restart(void **state)
@@ -284,15 +285,15 @@ static void unhealthy_is_told_and_not_stopped(void **state)
     world_order_all(w, &order, 1);
     int fd = -1;
     struct error err;
-    assert_int_equal(wire_listen("127.0.0.1:28100", 0, &fd, &err), 0);
+    assert_int_equal(wire_listen(loopback_port(28100), 0, &fd, &err), 0);
     world_advance(w, 300);
     assert_string_equal(world_phase(w, WORLD_ID), "running");
     close(fd);
     world_advance(w, 3500);
     assert_string_equal(world_phase(w, WORLD_ID), "unhealthy");
-    assert_non_null(strstr(w->reason, "connect to 127.0.0.1:28100: "));
+    assert_non_null(strstr(w->reason, ":28100: "));
     assert_int_equal(fake_systemd_calls(w->systemd, "StopUnit"), 0);
-    assert_int_equal(wire_listen("127.0.0.1:28100", 0, &fd, &err), 0);
+    assert_int_equal(wire_listen(loopback_port(28100), 0, &fd, &err), 0);
     world_advance(w, 2000);
     assert_string_equal(world_phase(w, WORLD_ID), "running");
     close(fd);

@@ -23,6 +23,7 @@
 #include "droned/systemd.h"
 #include "droned/trash.h"
 #include "tests/fakes/fake_systemd.h"
+#include "tests/fakes/loopback.h"
 
 /* Commits and builds on a host: a hub that answers as it is told, helpers that are scripts, a fake systemd. */
 
