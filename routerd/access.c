@@ -42,7 +42,11 @@ static void log_record(const struct access_record *r)
     enum log_level level = r->status == 0 || r->status >= 500 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
     log_write(level, &about, "%s: %s%s%s%s%s in %" PRId64 " ms%s%s", r->request, status,
         r->release[0] ? " from " : "", r->release, r->endpoint[0] ? " " : "", r->endpoint,
-        r->duration_us / 1000, r->reason ? ": " : r->slow ? " (slow)" : "", r->reason ? r->reason : "");
+        r->duration_us / 1000,
+        r->reason     ? ": "
+            : r->slow ? " (slow)"
+                      : "",
+        r->reason ? r->reason : "");
 }
 
 void access_drain(struct access_ring *ring)

@@ -9,18 +9,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ACCESS_RECORDS 512 /* of a ring; a power of two */
-#define ACCESS_TEXT_MAX 160
+#define ACCESS_RECORDS   512 /* of a ring; a power of two */
+#define ACCESS_TEXT_MAX  160
 #define ACCESS_LINES_MAX 50 /* logged of one drain; the rest is counted */
 
 struct access_record {
     int64_t duration_us;
     int status; /* as the client saw it; 0: it saw none */
     bool slow;
-    char release[72];           /* "web@0.2.2", "" if there was none */
-    char endpoint[24];          /* id */
+    char release[72];              /* "web@0.2.2", "" if there was none */
+    char endpoint[24];             /* id */
     char request[ACCESS_TEXT_MAX]; /* method, host and path, printable, cut off */
-    const char *reason;         /* a constant, or NULL */
+    const char *reason;            /* a constant, or NULL */
 };
 
 struct access_ring {

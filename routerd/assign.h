@@ -11,7 +11,7 @@
 
 #include "common/http1.h"
 
-#define ASSIGN_COOKIE "stagecoach-assign"
+#define ASSIGN_COOKIE    "stagecoach-assign"
 #define ASSIGN_VALUE_LEN 26 /* "<key id>-<8 hex>-<15 hex>" */
 #define ASSIGN_MAX_AGE_S 2592000
 

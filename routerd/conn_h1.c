@@ -68,7 +68,7 @@ static void break_off(struct conn_h1 *c, const struct http1_fault *fault)
     struct exchange *ex = c->exchange;
     bool answered = ex->head_answered;
     c->exchange = NULL;
-    exchange_abort(ex, fault ? fault->status : 0, fault ? fault->reason : "the client broke off");
+    exchange_abort(ex, fault ? fault->status : 0, fault ? fault->reason : NULL);
     if (!fault || answered) {
         conn_h1_close(c);
         return;
@@ -318,7 +318,7 @@ void conn_h1_close(struct conn_h1 *c)
     struct exchange *ex = c->exchange;
     c->exchange = NULL;
     if (ex)
-        exchange_abort(ex, 0, ex->state == EXCHANGE_TUNNEL ? NULL : "the client went away");
+        exchange_abort(ex, 0, NULL);
     if (c->cut_short)
         wire_abort(&c->wire);
     else
@@ -389,7 +389,7 @@ static void on_window(struct conn_h1 *c)
     const struct settings *s = c->worker->settings;
     static const struct http1_fault slow = { 408, "the request came too slowly" };
     bool receiving = c->exchange && !http1_body_is_whole(&c->body) && exchange_wants_content(c->exchange) &&
-        c->exchange->state != EXCHANGE_TUNNEL;
+        c->exchange->state != EXCHANGE_TUNNEL && !exchange_awaits_continue(c->exchange);
     bool enough = c->moved_bytes - c->window_bytes >= s->body_rate * s->body_ms / CLOCK_MS_PER_S;
     if (c->out.bytes > 0 && !enough) {
         c->cut_short = true;

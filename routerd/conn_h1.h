@@ -14,9 +14,9 @@
 #include "routerd/queue.h"
 #include "routerd/wheel.h"
 
-#define CONN_LINGER_MS 2000        /* what still comes is read so long, so that the answer is not lost by a reset */
+#define CONN_LINGER_MS  2000 /* what still comes is read so long, so that the answer is not lost by a reset */
 #define CONN_LINGER_MAX (1024 * 1024)
-#define CONN_TURN_MAX 64           /* heads and pieces of content in one turn */
+#define CONN_TURN_MAX   64 /* heads and pieces of content in one turn */
 
 struct exchange;
 struct worker;

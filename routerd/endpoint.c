@@ -96,8 +96,8 @@ static void zero_locals(struct registry *r, uint32_t slot)
     }
 }
 
-uint32_t registry_claim(struct registry *r, const char *id, const char *address, int64_t max_in_flight,
-    int64_t serial)
+uint32_t registry_claim(
+    struct registry *r, const char *id, const char *address, int64_t max_in_flight, int64_t serial)
 {
     _cleanup_(free_ptr) char *key = xasprintf("%s %s", id, address);
     struct endpoint *e = map_get(r->by_key, key);

@@ -19,12 +19,12 @@
 #include "routerd/queue.h"
 #include "routerd/wheel.h"
 
-#define EXCHANGE_HEAD_BLOCK 4096   /* larger heads are allocated */
-#define EXCHANGE_TRIES_MAX 3
+#define EXCHANGE_HEAD_BLOCK        4096 /* larger heads are allocated */
+#define EXCHANGE_TRIES_MAX         3
 #define EXCHANGE_INFORMATIONAL_MAX 16 /* 1xx before an answer */
-#define EXCHANGE_CONTENT_IOV 10    /* parts of content in one write */
-#define EXCHANGE_READS_MAX 8       /* of 128 kB in one turn */
-#define EXCHANGE_REQUEST_TEXT_MAX 128
+#define EXCHANGE_CONTENT_IOV       10 /* parts of content in one write */
+#define EXCHANGE_READS_MAX         8  /* of 128 kB in one turn */
+#define EXCHANGE_REQUEST_TEXT_MAX  128
 
 struct endpoint;
 struct exchange;
@@ -40,8 +40,7 @@ struct client_ops {
     void (*answer)(void *client, const struct http1_head *head, bool upgrade, const char *cookie,
         struct iovec *content, int n, bool end);
     /* More content, the end, and trailers (NULL: none). */
-    void (*content)(
-        void *client, struct iovec *content, int n, bool end, const struct http1_head *trailers);
+    void (*content)(void *client, struct iovec *content, int n, bool end, const struct http1_head *trailers);
     void (*informational)(void *client, const struct http1_head *head);
     /* An answer of our own instead of one from an endpoint. */
     void (*own_answer)(void *client, int status, const char *text, int retry_after_s);
@@ -55,9 +54,9 @@ struct client_ops {
 };
 
 enum exchange_state {
-    EXCHANGE_PICKING,    /* no endpoint yet; in worker->waiters if it has to wait */
+    EXCHANGE_PICKING, /* no endpoint yet; in worker->waiters if it has to wait */
     EXCHANGE_CONNECTING,
-    EXCHANGE_ASKING,     /* request on its way, no final head yet */
+    EXCHANGE_ASKING, /* request on its way, no final head yet */
     EXCHANGE_ANSWERING,
     EXCHANGE_TUNNEL,
     EXCHANGE_OVER,
@@ -81,34 +80,34 @@ struct exchange {
     bool counted; /* in the endpoint's in_flight */
     bool claimed; /* and among those that its limit counts */
 
-    char *head;   /* as sent upstream: head_block or allocated; kept until a retry is out of the question */
+    char *head; /* as sent upstream: head_block or allocated; kept until a retry is out of the question */
     size_t head_len, head_sent;
-    struct queue out;      /* content for the upstream, framed */
+    struct queue out; /* content for the upstream, framed */
     uint32_t tried[EXCHANGE_TRIES_MAX];
     uint8_t n_tried;
     uint8_t n_informational;
     uint8_t method_id;
     uint8_t request_framing; /* enum http1_body_kind, to the upstream */
     bool idempotent;
-    bool pinned;           /* the request named the release */
-    bool content_sent;     /* of the request: a part is gone and not kept */
-    bool request_whole;    /* the client's side is complete */
+    bool pinned;        /* the request named the release */
+    bool content_sent;  /* of the request: a part is gone and not kept */
+    bool request_whole; /* the client's side is complete */
     bool upgrade_asked, continue_asked;
-    bool slow;             /* the upstream took less than was offered */
-    bool client_slow;      /* the client did; set by its side */
-    bool end_shut;         /* tunnel: our direction is ended */
-    bool running;          /* inside the reading of an answer */
-    bool assigned;         /* a new cookie goes with the answer */
+    bool slow;        /* the upstream took less than was offered */
+    bool client_slow; /* the client did; set by its side */
+    bool end_shut;    /* tunnel: our direction is ended */
+    bool running;     /* inside the reading of an answer */
+    bool assigned;    /* a new cookie goes with the answer */
     bool head_answered;
-    bool cut_off;          /* an endpoint took it and did not answer */
-    bool fresh_only;       /* pooled connections have failed it */
-    bool out_broken;       /* the endpoint takes no more of the request */
-    bool answer_keeps;     /* the endpoint keeps the connection behind its answer */
+    bool cut_off;           /* an endpoint took it and did not answer */
+    bool fresh_only;        /* pooled connections have failed it */
+    bool out_broken;        /* the endpoint takes no more of the request */
+    bool answer_keeps;      /* the endpoint keeps the connection behind its answer */
     struct http1_body body; /* of the answer */
     int status;
-    uint32_t position;     /* in the service's ranges */
-    uint32_t assignment;   /* value of the cookie */
-    int64_t started_us;    /* monotonic, exact */
+    uint32_t position;                 /* in the service's ranges */
+    uint32_t assignment;               /* value of the cookie */
+    int64_t started_us;                /* monotonic, exact */
     int64_t window_bytes, moved_bytes; /* of the present body window */
     uint16_t request_text_len;
     char request_text[EXCHANGE_REQUEST_TEXT_MAX]; /* for the log */
@@ -124,6 +123,8 @@ bool exchange_begin(struct exchange *ex, const struct http1_head *head, const st
 void exchange_send(
     struct exchange *ex, const struct iovec *content, int n, bool end, const struct http1_head *trailers);
 bool exchange_wants_content(const struct exchange *ex);
+/* The client may rightly be silent: the endpoint has not said 100 yet. */
+bool exchange_awaits_continue(const struct exchange *ex);
 /* How much to read from the client at once. */
 size_t exchange_read_size(const struct exchange *ex);
 /* The client has taken all that waited. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/mem.h"
 #include "routerd/assign.h"
 #include "routerd/endpoint.h"
@@ -53,8 +54,8 @@ static void keep_rest(struct exchange *ex, const struct input *in)
 
 /* Takes content from the input into at most EXCHANGE_CONTENT_IOV parts; further ones are moved up behind the last,
  * so that one read is one write. Positive: the body is whole. Negative: refused (*reason), or 0. */
-static int take_content(
-    struct exchange *ex, struct input *in, struct iovec *parts, int *n, bool *at_trailers, const char **reason)
+static int take_content(struct exchange *ex, struct input *in, struct iovec *parts, int *n, bool *at_trailers,
+    const char **reason)
 {
     struct http1_slice slice;
     struct http1_fault fault;
@@ -186,15 +187,16 @@ static void final_head(struct exchange *ex, struct input *in)
     ex->status = head->status;
     ex->answer_keeps = head->keep_alive;
     if (endpoint_succeeded(ex->endpoint))
-        routerd_wake(worker->routerd, ROUTERD_MOVED);
+        log_info(&(struct log_about){ .instance = ex->endpoint->id }, "endpoint %s answers again",
+            ex->endpoint->address_text);
     http1_body_init(&ex->body, head->body, head->content_length);
     ex->state = EXCHANGE_ANSWERING;
     if (upgrade)
         become_tunnel(ex);
     if (ex->assigned) {
         assign_print(&worker->routerd->cookie_key, ex->assignment, value);
-        snprintf(cookie, sizeof(cookie), ASSIGN_COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax", value,
-            ASSIGN_MAX_AGE_S);
+        snprintf(cookie, sizeof(cookie), ASSIGN_COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax",
+            value, ASSIGN_MAX_AGE_S);
     }
     if (ex->head != ex->head_block && ex->head_sent == ex->head_len) {
         free(ex->head);
@@ -217,8 +219,8 @@ static void take_heads(struct exchange *ex, struct input *in)
     struct worker *worker = ex->worker;
     while (ex->state == EXCHANGE_ASKING && in->used < in->len) {
         struct http1_fault fault;
-        enum http1_result r = http1_response_parse(in->data + in->used, in->len - in->used, &worker->limits,
-            ex->method_id, &worker->answer, &fault);
+        enum http1_result r = http1_response_parse(
+            in->data + in->used, in->len - in->used, &worker->limits, ex->method_id, &worker->answer, &fault);
         if (r == HTTP1_REFUSED) {
             refuse(ex, fault.reason);
             return;
@@ -243,7 +245,8 @@ static void take_heads(struct exchange *ex, struct input *in)
 static void on_eof(struct exchange *ex)
 {
     if (ex->state == EXCHANGE_ASKING) {
-        exchange_broken(ex, false, ex->up->in ? "closed inside the head of its answer" : "closed without an answer");
+        exchange_broken(
+            ex, false, ex->up->in ? "closed inside the head of its answer" : "closed without an answer");
         return;
     }
     ex->answer_keeps = false;

@@ -10,11 +10,10 @@
 #include "routerd/routerd.h"
 #include "routerd/worker.h"
 
-#define PIN_COOKIE "stagecoach-version"
+#define PIN_COOKIE    "stagecoach-version"
 #define RETRY_AFTER_S 1
 
-static enum pick answer(
-    struct exchange_refusal *refusal, int status, const char *text, int retry_after_s)
+static enum pick answer(struct exchange_refusal *refusal, int status, const char *text, int retry_after_s)
 {
     *refusal = (struct exchange_refusal){ status, text, retry_after_s };
     return PICK_ANSWER;
@@ -64,15 +63,15 @@ static void find_position(struct exchange *ex, const struct http1_head *head)
     ex->position = assign_position(ex->assignment, ex->service->name);
 }
 
-static const struct match_release *live_release(const struct exchange *ex, const struct match_service *service)
+static const struct match_release *live_release(
+    const struct exchange *ex, const struct match_service *service)
 {
     if (service->only != MATCH_NONE)
         return &service->releases[service->only];
     return match_at(service, ex->position);
 }
 
-enum pick exchange_route(
-    struct exchange *ex, const struct http1_head *head, struct exchange_refusal *refusal)
+enum pick exchange_route(struct exchange *ex, const struct http1_head *head, struct exchange_refusal *refusal)
 {
     struct match_route route = match_route(ex->table->table, head->host, head->path);
     if (ex->table->table->n_services == 0)
@@ -104,7 +103,8 @@ void exchange_rebase(struct exchange *ex)
     if (!ex->table || ex->table == worker->table)
         return;
     const struct match_table *now = worker->table->table;
-    const struct match_service *service = match_find_service(now, ex->service->name, strlen(ex->service->name));
+    const struct match_service *service =
+        match_find_service(now, ex->service->name, strlen(ex->service->name));
     const struct match_release *release = NULL;
     if (service && ex->pinned) {
         struct http1_slice version = { ex->release->version, strlen(ex->release->version) };
@@ -116,6 +116,7 @@ void exchange_rebase(struct exchange *ex)
         return;
     worker_table_release(worker, ex->table);
     ex->table = worker_table_hold(worker);
+    ex->endpoint = NULL; /* nothing keeps that one any more */
     ex->service = service;
     ex->release = release;
 }
@@ -140,7 +141,8 @@ static bool is_full(struct endpoint *e)
 static struct endpoint *candidate(const struct exchange *ex, uint32_t slot, bool also_ejected)
 {
     struct endpoint *e = registry_at(ex->worker->registry, slot);
-    if (was_tried(ex, slot) || is_full(e) || (!also_ejected && endpoint_is_ejected(e, worker_now_us(ex->worker))))
+    if (was_tried(ex, slot) || is_full(e) ||
+        (!also_ejected && endpoint_is_ejected(e, worker_now_us(ex->worker))))
         return NULL;
     return e;
 }

@@ -138,6 +138,11 @@ bool exchange_wants_content(const struct exchange *ex)
     return ex->state != EXCHANGE_PICKING && ex->state != EXCHANGE_CONNECTING && ex->out.bytes == 0;
 }
 
+bool exchange_awaits_continue(const struct exchange *ex)
+{
+    return ex->continue_asked && ex->n_informational == 0 && !ex->content_sent && ex->out.bytes == 0;
+}
+
 size_t exchange_read_size(const struct exchange *ex)
 {
     return ex->slow ? WORKER_SLOW_READ : WORKER_BUFFER;
@@ -209,7 +214,8 @@ void exchange_on_upstream_timeout(struct exchange *ex)
         exchange_broken(ex, true, "connecting timed out");
         return;
     case EXCHANGE_ASKING:
-        if (!ex->request_whole && !sending) {
+        /* The client is what we wait for, and has a deadline of its own; unless it waits for a 100 itself. */
+        if (!ex->request_whole && !sending && !exchange_awaits_continue(ex)) {
             exchange_arm(ex);
             return;
         }

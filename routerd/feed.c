@@ -55,8 +55,8 @@ static int load(struct feed *feed, struct error *err)
     r = compile_text(feed, strbuf_str(&text), text.len, &table, err);
     if (r < 0)
         return error_prefix(err, "%s", feed->path);
-    log_info(NULL, "%s: epoch %" PRId64 ", %u routes to %u services", feed->path, table->epoch, table->n_routes,
-        table->n_services);
+    log_info(NULL, "%s: epoch %" PRId64 ", %u routes to %u services", feed->path, table->epoch,
+        table->n_routes, table->n_services);
     routerd_serve(feed->routerd, table, NULL, NULL);
     return 0;
 }
@@ -125,6 +125,15 @@ static void drop_next(struct feed *feed)
     routerd_drop(feed->routerd, steal_ptr(feed->next));
 }
 
+/* A switch that is answered must be there after a power cut. That the rename itself is done can't be undone here, so a
+ * failure is no refusal. */
+static void sync_folder(const char *path)
+{
+    _cleanup_(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        log_warning(NULL, "can't sync %s: %s", path, strerror(errno));
+}
+
 int feed_prepare(struct feed *feed, int64_t epoch, const char *text, size_t len, struct error *err)
 {
     struct match_table *table;
@@ -132,7 +141,8 @@ int feed_prepare(struct feed *feed, int64_t epoch, const char *text, size_t len,
     if (r < 0)
         return r;
     if (table->epoch != epoch) {
-        r = error_set(err, -EINVAL, "the table says epoch %" PRId64 ", the message %" PRId64, table->epoch, epoch);
+        r = error_set(
+            err, -EINVAL, "the table says epoch %" PRId64 ", the message %" PRId64, table->epoch, epoch);
         routerd_drop(feed->routerd, table);
         return r;
     }
@@ -165,6 +175,7 @@ int feed_commit(struct feed *feed, int64_t epoch, void (*fn)(void *arg), void *a
         return r;
     if (rename(feed->next_path, feed->path) < 0)
         return error_set_errno(err, -errno, "can't rename %s", feed->next_path);
+    sync_folder(routerd->settings.state_directory);
     log_info(NULL, "epoch %" PRId64 ": %u routes to %u services", epoch, feed->next->n_routes,
         feed->next->n_services);
     routerd_serve(routerd, steal_ptr(feed->next), fn, arg);
@@ -190,6 +201,9 @@ static int start(struct feed *feed, struct error *err)
         return r < 0 ? r : watch(feed, err);
     }
     struct error why;
+    /* What was prepared and not decided when we ended is not known to be decided now. */
+    if (unlink(feed->next_path) < 0 && errno != ENOENT)
+        log_warning(NULL, "can't remove %s: %s", feed->next_path, strerror(errno));
     int r = load(feed, &why);
     if (r == -ENOENT)
         log_info(NULL, "no table yet; the hub will send one");

@@ -9,8 +9,9 @@
 /* Of this hop, or written anew. */
 static const uint64_t request_drops = BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(EXPECT) | BIT(FORWARDED) |
     BIT(HOST) | BIT(HTTP2_SETTINGS) | BIT(KEEP_ALIVE) | BIT(PROXY) | BIT(PROXY_AUTHORIZATION) |
-    BIT(PROXY_CONNECTION) | BIT(TE) | BIT(TRANSFER_ENCODING) | BIT(UPGRADE) | BIT(VIA) | BIT(X_FORWARDED_FOR) |
-    BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) | BIT(X_FORWARDED_PROTO) | BIT(X_REAL_IP);
+    BIT(PROXY_CONNECTION) | BIT(TE) | BIT(TRANSFER_ENCODING) | BIT(UPGRADE) | BIT(VIA) |
+    BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) | BIT(X_FORWARDED_PROTO) |
+    BIT(X_REAL_IP);
 
 static const uint64_t answer_drops = BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(KEEP_ALIVE) |
     BIT(PROXY_AUTHENTICATE) | BIT(PROXY_AUTHENTICATION_INFO) | BIT(PROXY_CONNECTION) | BIT(TE) |
@@ -74,8 +75,8 @@ static bool kept(struct http1_out *out, const struct http1_head *head, enum http
     return f;
 }
 
-static void add_forwarded(
-    struct http1_out *out, const struct http1_head *head, const struct forward *forward, struct http1_slice host)
+static void add_forwarded(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
+    struct http1_slice host)
 {
     const char *proto = forward->tls ? "https" : "http";
     begin_list(out, head, HTTP1_FIELD_X_FORWARDED_FOR, "X-Forwarded-For", forward->trusted);
@@ -201,8 +202,8 @@ void headers_trailers(struct http1_out *out, const struct http1_head *trailers)
     http1_out_end(out);
 }
 
-void headers_own_answer(struct http1_out *out, int status, const char *text, int retry_after_s, bool close,
-    bool head_only)
+void headers_own_answer(
+    struct http1_out *out, int status, const char *text, int retry_after_s, bool close, bool head_only)
 {
     http1_out_status_line(out, status, (struct http1_slice){ "", 0 });
     http1_out_literal(out, "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");

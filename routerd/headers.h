@@ -10,12 +10,13 @@
 
 #include "common/http1.h"
 
-#define HEADERS_PSEUDONYM "stagecoach"
+#define HEADERS_PSEUDONYM   "stagecoach"
 #define HEADERS_ADDRESS_MAX 48
 
 /* Who asks, as the connection knows. */
 struct forward {
-    char peer[HEADERS_ADDRESS_MAX]; /* address without port: "10.0.0.5", "2001:db8::1"; "unknown" for unix sockets */
+    char peer
+        [HEADERS_ADDRESS_MAX]; /* address without port: "10.0.0.5", "2001:db8::1"; "unknown" for unix sockets */
     bool is_ipv6;
     bool trusted; /* the peer's own forwarding fields are kept and added to */
     bool tls;
@@ -33,10 +34,10 @@ enum answer_framing {
 
 struct answer_style {
     enum answer_framing framing;
-    bool close;           /* "Connection: close" */
-    bool say_keep_alive;  /* HTTP/1.0 clients have to be told */
-    bool upgrade;         /* 101: Connection and Upgrade pass */
-    const char *cookie;   /* a Set-Cookie value of our own, or NULL */
+    bool close;          /* "Connection: close" */
+    bool say_keep_alive; /* HTTP/1.0 clients have to be told */
+    bool upgrade;        /* 101: Connection and Upgrade pass */
+    const char *cookie;  /* a Set-Cookie value of our own, or NULL */
 };
 
 /* The answer's head as the client gets it. */
@@ -46,8 +47,8 @@ void headers_answer(struct http1_out *out, const struct http1_head *head, const 
 void headers_trailers(struct http1_out *out, const struct http1_head *trailers);
 
 /* An answer of the router's own, body included ("404 no such host\n"); head_only for HEAD. */
-void headers_own_answer(struct http1_out *out, int status, const char *text, int retry_after_s, bool close,
-    bool head_only);
+void headers_own_answer(
+    struct http1_out *out, int status, const char *text, int retry_after_s, bool close, bool head_only);
 
 /* "10.0.0.0/8", "2001:db8::/32", "unix" */
 struct network {

@@ -13,7 +13,7 @@
 #include "routerd/settings.h"
 
 /* Workers allocate and free a little all the time; giving every page back at once costs a system call each. */
-#define HEAP_PAD (256 * 1024)
+#define HEAP_PAD  (256 * 1024)
 #define HEAP_TRIM (1024 * 1024)
 
 struct program {

@@ -143,7 +143,8 @@ static bool find_version_host(
     const struct match_service *service = match_find_service(table, name, (size_t)(name_end - name));
     if (!service || !service->pin_host)
         return false;
-    *ret = (struct match_route){ .service = service, .pinned_by_host = true,
+    *ret = (struct match_route){ .service = service,
+        .pinned_by_host = true,
         .release = match_find_release(table, service, (struct http1_slice){ version, version_len }) };
     return true;
 }
@@ -206,7 +207,7 @@ static const struct match_release *find_commit(const struct match_service *s, co
 }
 
 #define COMMIT_PREFIX_MIN 4
-#define COMMIT_LEN 40
+#define COMMIT_LEN        40
 
 const struct match_release *match_find_release(
     const struct match_table *table, const struct match_service *service, struct http1_slice pin)

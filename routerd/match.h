@@ -18,13 +18,13 @@
 struct table;
 
 #define MATCH_SEGMENTS_MAX 32 /* of a route's path */
-#define MATCH_HOST_MAX 255
-#define MATCH_NONE UINT32_MAX
+#define MATCH_HOST_MAX     255
+#define MATCH_NONE         UINT32_MAX
 
 struct match_release {
     const char *version;
-    const char *commit; /* NULL if the table gives none */
-    const char *name;   /* "web@0.2.2", for logs and answers */
+    const char *commit;    /* NULL if the table gives none */
+    const char *name;      /* "web@0.2.2", for logs and answers */
     const uint32_t *slots; /* endpoints that take new requests */
     uint32_t n_slots;
 };
@@ -42,8 +42,8 @@ struct match_service {
     uint32_t n_releases;
     const struct match_range *ranges;
     uint32_t n_ranges;
-    uint32_t n_live;  /* releases that have a range */
-    uint32_t only;    /* the one, if n_live is 1; else MATCH_NONE */
+    uint32_t n_live;           /* releases that have a range */
+    uint32_t only;             /* the one, if n_live is 1; else MATCH_NONE */
     const uint32_t *by_commit; /* releases that have a commit, sorted by it */
     uint32_t n_by_commit;
 };
@@ -60,17 +60,17 @@ struct match_table {
     uint32_t n_slots;
     _Atomic int refs;
     struct match_table *next_retired; /* routerd.c's list of those to be freed */
-    struct match_index *index; /* match.c's own */
-    void *memory;              /* everything above is in it */
+    struct match_index *index;        /* match.c's own */
+    void *memory;                     /* everything above is in it */
 };
 
 /* Slot for an endpoint of the table; called once for each. MATCH_NONE: no room. */
-typedef uint32_t (*match_slot_fn)(void *arg, const char *id, const char *address, bool draining,
-    int64_t max_in_flight);
+typedef uint32_t (*match_slot_fn)(
+    void *arg, const char *id, const char *address, bool draining, int64_t max_in_flight);
 
 /* `table` is a valid one (table_read). The result has one reference. */
-_must_check_ int match_build(const struct table *table, match_slot_fn slot_fn, void *arg,
-    struct match_table **ret, struct error *err);
+_must_check_ int match_build(
+    const struct table *table, match_slot_fn slot_fn, void *arg, struct match_table **ret, struct error *err);
 void match_ref(struct match_table *table);
 /* True if that was the last one: the caller then frees it, on a thread that has time. */
 bool match_unref(struct match_table *table);

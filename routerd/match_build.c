@@ -131,8 +131,8 @@ static int build_endpoints(struct build *b, const struct table_release *from, st
     return 0;
 }
 
-static int build_service(struct build *b, uint32_t at, const struct table_service *from, match_slot_fn slot_fn,
-    void *arg, struct error *err)
+static int build_service(struct build *b, uint32_t at, const struct table_service *from,
+    match_slot_fn slot_fn, void *arg, struct error *err)
 {
     struct match_service *s = (struct match_service *)&b->table->services[at];
     s->name = piece_str(b->memory, from->name);
@@ -251,8 +251,8 @@ static int build_all(struct build *b, match_slot_fn slot_fn, void *arg, struct e
     return 0;
 }
 
-int match_build(const struct table *table, match_slot_fn slot_fn, void *arg, struct match_table **ret,
-    struct error *err)
+int match_build(
+    const struct table *table, match_slot_fn slot_fn, void *arg, struct match_table **ret, struct error *err)
 {
     struct memory *memory = xcalloc(1, sizeof(*memory));
     struct match_table *t = xcalloc(1, sizeof(*t));

@@ -100,8 +100,7 @@ void queue_clear(struct queue *queue, struct block_pool *pool)
     queue_consume(queue, pool, queue->bytes);
 }
 
-void queue_add_rest(
-    struct queue *queue, struct block_pool *pool, const struct iovec *iov, int n, size_t skip)
+void queue_add_rest(struct queue *queue, struct block_pool *pool, const struct iovec *iov, int n, size_t skip)
 {
     for (int i = 0; i < n; i++) {
         if (skip >= iov[i].iov_len) {

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define BLOCK_SIZE (16 * 1024)
+#define BLOCK_SIZE      (16 * 1024)
 #define BLOCKS_KEPT_MAX 64 /* free ones of a worker */
 
 struct block {

@@ -140,14 +140,14 @@ struct claim {
     int64_t serial;
 };
 
-static uint32_t claim_slot(void *arg, const char *id, const char *address, bool draining, int64_t max_in_flight)
+static uint32_t claim_slot(
+    void *arg, const char *id, const char *address, bool draining, int64_t max_in_flight)
 {
     const struct claim *claim = arg;
     return registry_claim(claim->routerd->registry, id, address, max_in_flight, claim->serial);
 }
 
-int routerd_compile(
-    struct routerd *r, const struct table *table, struct match_table **ret, struct error *err)
+int routerd_compile(struct routerd *r, const struct table *table, struct match_table **ret, struct error *err)
 {
     struct claim claim = { r, r->serial + 1 };
     int result = match_build(table, claim_slot, &claim, ret, err);
@@ -238,8 +238,9 @@ static void tell_status(struct routerd *r)
         connections += atomic_load_explicit(&r->workers[i]->counters.connections, memory_order_relaxed);
     }
     const char *trouble = r->uplink ? uplink_trouble(r->uplink) : NULL;
-    snprintf(text, sizeof(text), "epoch %" PRId64 ", %u routes, %" PRId64 " in flight, %" PRId64 " connections%s%s",
-        routerd_epoch(r), r->table ? r->table->n_routes : 0, in_flight, connections, trouble ? "; no hub: " : "",
+    snprintf(text, sizeof(text),
+        "epoch %" PRId64 ", %u routes, %" PRId64 " in flight, %" PRId64 " connections%s%s", routerd_epoch(r),
+        r->table ? r->table->n_routes : 0, in_flight, connections, trouble ? "; no hub: " : "",
         trouble ? trouble : "");
     if (strcmp(text, r->status) == 0)
         return;
@@ -247,11 +248,22 @@ static void tell_status(struct routerd *r)
     daemon_status("%s", text);
 }
 
+static void watch_descriptors(struct worker *worker)
+{
+    int64_t starved = atomic_load_explicit(&worker->counters.starved, memory_order_relaxed);
+    if (starved > worker->starved_seen)
+        log_warning(
+            NULL, "out of descriptors: clients wait in the kernel's queue (LimitNOFILE= of the unit)");
+    worker->starved_seen = starved;
+}
+
 static void on_tick(void *arg)
 {
     struct routerd *r = arg;
-    for (unsigned i = 0; i < r->n_workers; i++)
+    for (unsigned i = 0; i < r->n_workers; i++) {
         access_drain(r->workers[i]->access);
+        watch_descriptors(r->workers[i]);
+    }
     traffic_report(r->traffic, false);
     sweep(r);
     tell_status(r);
@@ -263,8 +275,7 @@ static void on_tick(void *arg)
 static int open_listeners(struct routerd *r, struct error *err)
 {
     char *address;
-    strv_for_each(address, r->settings.listen)
-    {
+    strv_for_each (address, r->settings.listen) {
         int fd;
         int result = wire_listen(address, 80, &fd, err);
         if (result < 0)
@@ -273,7 +284,8 @@ static int open_listeners(struct routerd *r, struct error *err)
         r->fds[r->n_fds++] = fd;
     }
     if (r->n_fds == 0)
-        return error_set(err, -EINVAL, "no socket to listen on: systemd hands over none named \"http\", and Listen= is empty");
+        return error_set(err, -EINVAL,
+            "no socket to listen on: systemd hands over none named \"http\", and Listen= is empty");
     return 0;
 }
 
@@ -304,8 +316,7 @@ static int hand_out_listeners(struct routerd *r, struct error *err)
 static int read_trusted(struct routerd *r, struct error *err)
 {
     char *text;
-    strv_for_each(text, r->settings.trusted_proxies)
-    {
+    strv_for_each (text, r->settings.trusted_proxies) {
         r->trusted = xrealloc(r->trusted, (r->n_trusted + 1) * sizeof(*r->trusted));
         if (!network_parse(text, &r->trusted[r->n_trusted]))
             return error_set(err, -EINVAL, "TrustedProxies: \"%s\" is no network such as 10.0.0.0/8", text);
@@ -335,7 +346,8 @@ static int load_cookie_key(struct routerd *r, struct error *err)
     }
     int result = statefile_read(given ? given : own, 4096, &text, err);
     if (result == 0 && text.len != sizeof(key->bytes))
-        return error_set(err, -EINVAL, "%s: must hold %zu bytes, not %zu", given ? given : own, sizeof(key->bytes), text.len);
+        return error_set(err, -EINVAL, "%s: must hold %zu bytes, not %zu", given ? given : own,
+            sizeof(key->bytes), text.len);
     if (result < 0 && given)
         return result;
     key->id = given ? 'k' : 'o';
@@ -418,6 +430,7 @@ void routerd_reload(struct routerd *r, struct settings *settings)
 {
     /* Workers read the settings without asking: what is in place stays until the next start. */
     config_clear(&settings_table, settings);
+    r->status[0] = '\0'; /* "reloaded" stands there now */
     feed_reload(r->feed);
 }
 

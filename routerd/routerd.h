@@ -15,7 +15,7 @@
 #include "routerd/assign.h"
 #include "routerd/settings.h"
 
-#define ROUTERD_TICK_MS 1000
+#define ROUTERD_TICK_MS         1000
 #define ROUTERD_DRAIN_REPORT_MS 20 /* how long a change of a draining endpoint's count may wait */
 
 struct feed;
@@ -29,10 +29,9 @@ struct worker;
 
 /* Why main is woken; or-ed. */
 enum routerd_wake {
-    ROUTERD_SERVED = 1,  /* a worker has swapped its table */
-    ROUTERD_DRAINED = 2, /* the count of a draining endpoint moved */
-    ROUTERD_MOVED = 4,   /* something else for the next report */
-    ROUTERD_STOPPED = 8, /* a worker has ended */
+    ROUTERD_SERVED = 1,   /* a worker has swapped its table */
+    ROUTERD_DRAINED = 2,  /* the count of a draining endpoint moved */
+    ROUTERD_STOPPED = 8,  /* a worker has ended */
     ROUTERD_RETIRED = 16, /* a table is to be freed */
 };
 
@@ -55,7 +54,7 @@ struct routerd {
     int64_t serial;
     int64_t *live_serials; /* of tables not yet freed */
     size_t n_live_serials, live_serials_cap;
-    bool serving;              /* all workers have it */
+    bool serving; /* all workers have it */
     routerd_served_fn served_fn;
     void *served_arg;
 

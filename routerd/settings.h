@@ -17,7 +17,7 @@ struct settings {
     char **listen; /* addresses, where systemd hands over no sockets */
     char **trusted_proxies;
     char *cookie_key; /* file; empty: by the fleet, or made in the state directory */
-    char *hub; /* empty: the one that was joined */
+    char *hub;        /* empty: the one that was joined */
     /* [Limits] */
     int64_t connections, requests_per_connection, head_bytes, fields, body_bytes, idle_per_endpoint;
     int64_t buffered_bytes; /* of one worker, for slow readers */

@@ -11,7 +11,7 @@
 #include "common/wire.h"
 #include "routerd/wheel.h"
 
-#define UPCONN_IDLE_MS 4000
+#define UPCONN_IDLE_MS        4000
 #define UPCONN_UNSAFE_IDLE_MS 1000 /* requests that can't be repeated take only connections used as lately */
 
 struct block;
@@ -27,10 +27,10 @@ struct upconn {
     struct list pool, all;     /* while pooled */
     struct wheel_node deadline;
     int64_t idle_since_us;
-    bool reused;               /* has carried an exchange before this one */
+    bool reused; /* has carried an exchange before this one */
     bool connected;
     bool closed;
-    struct block *in;          /* the beginning of a head */
+    struct block *in; /* the beginning of a head */
 };
 
 /* A pooled one that may carry this request, or NULL. */

@@ -24,7 +24,7 @@ struct uplink {
     char *identity_dir;
     struct identity id;
     struct tls_context *tls;
-    bool plain; /* the hub is a socket path: no identity, no TLS */
+    bool plain;            /* the hub is a socket path: no identity, no TLS */
     struct stream *stream; /* until it is a link */
     struct link *link;
     struct document_sink sink;
@@ -57,8 +57,11 @@ static int load_identity(struct uplink *u, struct error *err)
         return r;
     if (hub)
         str_set(&u->id.hub, hub);
-    struct tls_client spec = { .cert_pem = u->id.cert_pem, .key_pem = u->id.key_pem, .alpn = PROTOCOL_ALPN,
-        .ca_pem = u->id.ca_pem, .fleet = u->id.fleet };
+    struct tls_client spec = { .cert_pem = u->id.cert_pem,
+        .key_pem = u->id.key_pem,
+        .alpn = PROTOCOL_ALPN,
+        .ca_pem = u->id.ca_pem,
+        .fleet = u->id.fleet };
     return tls_client_new(&spec, &u->tls, err);
 }
 
@@ -248,7 +251,8 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
     struct uplink *u = arg;
     if (event == (u->plain ? STREAM_CONNECTED : STREAM_TLS_READY)) {
         struct link_spec spec = {
-            .handlers = handlers, .on_event = on_link_event, .owner = u, .fill_hello = fill_hello };
+            .handlers = handlers, .on_event = on_link_event, .owner = u, .fill_hello = fill_hello
+        };
         u->link = link_new(u->routerd->loop, steal_ptr(u->stream), false, &spec);
     } else if (event == STREAM_ERROR || event == STREAM_CLOSED) {
         _cleanup_(free_ptr) char *text = xasprintf("can't reach %s: %s", u->id.hub, stream_error(stream));

@@ -9,9 +9,9 @@
 #include "common/error.h"
 #include "common/messages.h"
 
-#define UPLINK_RETRY_MIN_MS 200
-#define UPLINK_RETRY_MAX_MS 10000
-#define UPLINK_RENEW_CHECK_MS 60000
+#define UPLINK_RETRY_MIN_MS     200
+#define UPLINK_RETRY_MAX_MS     10000
+#define UPLINK_RENEW_CHECK_MS   60000
 #define UPLINK_RENEW_TIMEOUT_MS 30000
 
 struct routerd;

@@ -12,7 +12,7 @@
 #include "common/loop.h"
 
 #define WHEEL_TICK_MS 100
-#define WHEEL_SLOTS 512 /* longer deadlines go round again */
+#define WHEEL_SLOTS   512 /* longer deadlines go round again */
 
 struct wheel_node;
 typedef void (*wheel_fn)(struct wheel_node *node);

@@ -202,6 +202,10 @@ void worker_stop(struct worker *worker)
 static void on_beat(void *arg)
 {
     struct worker *worker = arg;
+    int64_t starved = 0;
+    for (unsigned i = 0; i < worker->n_listeners; i++)
+        starved += wire_listener_starved(worker->listeners[i]);
+    atomic_store_explicit(&worker->counters.starved, starved, memory_order_relaxed);
     endpoint_count(&worker->counters.beat, 1);
     timer_set(&worker->beat, WORKER_BEAT_MS);
 }

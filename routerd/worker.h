@@ -18,13 +18,13 @@
 #include "routerd/queue.h"
 #include "routerd/wheel.h"
 
-#define WORKER_BUFFER (128 * 1024)
-#define WORKER_SLOW_READ (16 * 1024)     /* once the other side was too slow, until it has caught up */
-#define WORKER_HEAD_OUT (HTTP1_HEAD_MAX + 8 * 1024)
-#define WORKER_LISTENERS_MAX 64
-#define WORKER_FREE_MAX 256              /* exchanges kept for reuse */
-#define WORKER_STOP_MS 5000              /* worker_stop: requests that have not ended by then are cut off */
-#define WORKER_BEAT_MS 500
+#define WORKER_BUFFER         (128 * 1024)
+#define WORKER_SLOW_READ      (16 * 1024) /* once the other side was too slow, until it has caught up */
+#define WORKER_HEAD_OUT       (HTTP1_HEAD_MAX + 8 * 1024)
+#define WORKER_LISTENERS_MAX  64
+#define WORKER_FREE_MAX       256  /* exchanges kept for reuse */
+#define WORKER_STOP_MS        5000 /* worker_stop: requests that have not ended by then are cut off */
+#define WORKER_BEAT_MS        500
 #define WORKER_WAITER_POLL_MS 20
 
 struct exchange;
@@ -44,6 +44,7 @@ struct worker_counters {
     _Atomic uint64_t accepted, requests, refused; /* refused: not understood */
     _Atomic int64_t connections, in_flight;
     _Atomic uint64_t beat;
+    _Atomic int64_t starved; /* how often accepting ran out of descriptors */
 };
 
 struct worker {
@@ -57,10 +58,10 @@ struct worker {
     struct wheel wheel;
     struct timer beat;
 
-    char *buffer;      /* WORKER_BUFFER: what was read this moment */
-    char *head_out;    /* WORKER_HEAD_OUT: an answer's head on its way */
-    struct http1_head head;    /* of the request being begun */
-    struct http1_head answer;  /* of the answer being read */
+    char *buffer;             /* WORKER_BUFFER: what was read this moment */
+    char *head_out;           /* WORKER_HEAD_OUT: an answer's head on its way */
+    struct http1_head head;   /* of the request being begun */
+    struct http1_head answer; /* of the answer being read */
     struct http1_limits limits;
     struct block_pool blocks;
 
@@ -88,7 +89,8 @@ struct worker {
     _Atomic(struct match_table *) posted; /* with a reference; taken by the worker */
     _Atomic int64_t serving;              /* serial of its table */
     _Atomic bool stop_posted, ended;
-    uint64_t beat_seen; /* main's */
+    uint64_t beat_seen;   /* main's */
+    int64_t starved_seen; /* main's */
     bool stopping, idle_grace_over;
     struct timer stop_timer;
 };

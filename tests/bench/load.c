@@ -613,88 +613,106 @@ static void parse_url(const char *url)
         options.host = authority;
 }
 
+/* True if it was one of those that hold a text. */
+static bool set_text(int opt)
+{
+    size_t used = strlen(options.extra);
+    switch (opt) {
+    case 'H':
+        options.host = optarg;
+        return true;
+    case 'p':
+        options.path = optarg;
+        return true;
+    case 'X':
+        options.method = optarg;
+        return true;
+    case 'h':
+        snprintf(options.extra + used, sizeof(options.extra) - used, "%s\r\n", optarg);
+        return true;
+    case 'v':
+        options.expect_version = optarg;
+        return true;
+    case 'C':
+        parse_connect(optarg);
+        return true;
+    case 'u':
+        parse_url(optarg);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void set_number(int opt)
+{
+    switch (opt) {
+    case 'b':
+        options.post_bytes = strtoul(optarg, NULL, 10);
+        break;
+    case 'c':
+        options.n_connections = (int)strtol(optarg, NULL, 10);
+        break;
+    case 'd':
+        options.duration_us = (int64_t)(strtod(optarg, NULL) * 1e6);
+        break;
+    case 'n':
+        options.requests_max = strtoll(optarg, NULL, 10);
+        break;
+    case 'k':
+        options.keepalive = true;
+        break;
+    case 'x':
+        options.keepalive = false;
+        break;
+    case 'm':
+        options.mixed = true;
+        break;
+    case 'r':
+        options.rate = strtoll(optarg, NULL, 10);
+        break;
+    case 's':
+        options.close_share = (int)strtol(optarg, NULL, 10);
+        break;
+    case 't':
+        options.timeout_us = (int64_t)(strtod(optarg, NULL) * 1e6);
+        break;
+    default:
+        die("unknown option");
+    }
+}
+
+/* clang-format off */
+static const struct option longs[] = {
+    { "close",          no_argument,       NULL, 'x' },
+    { "close-share",    required_argument, NULL, 's' },
+    { "connect",        required_argument, NULL, 'C' },
+    { "connections",    required_argument, NULL, 'c' },
+    { "duration",       required_argument, NULL, 'd' },
+    { "expect-version", required_argument, NULL, 'v' },
+    { "header",         required_argument, NULL, 'h' },
+    { "host",           required_argument, NULL, 'H' },
+    { "keepalive",      no_argument,       NULL, 'k' },
+    { "method",         required_argument, NULL, 'X' },
+    { "mixed",          no_argument,       NULL, 'm' },
+    { "path",           required_argument, NULL, 'p' },
+    { "post",           required_argument, NULL, 'b' },
+    { "rate",           required_argument, NULL, 'r' },
+    { "requests",       required_argument, NULL, 'n' },
+    { "seconds",        required_argument, NULL, 'd' },
+    { "timeout",        required_argument, NULL, 't' },
+    { "url",            required_argument, NULL, 'u' },
+    { "url-host",       required_argument, NULL, 'H' },
+    { NULL,             0,                 NULL, 0 },
+};
+/* clang-format on */
+
 static void parse_options(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        { "url-host", required_argument, NULL, 'H' },
-        { "path", required_argument, NULL, 'p' },
-        { "method", required_argument, NULL, 'X' },
-        { "header", required_argument, NULL, 'h' },
-        { "post", required_argument, NULL, 'b' },
-        { "connections", required_argument, NULL, 'c' },
-        { "duration", required_argument, NULL, 'd' },
-        { "requests", required_argument, NULL, 'n' },
-        { "keepalive", no_argument, NULL, 'k' },
-        { "close", no_argument, NULL, 'x' },
-        { "mixed", no_argument, NULL, 'm' },
-        { "rate", required_argument, NULL, 'r' },
-        { "timeout", required_argument, NULL, 't' },
-        { "expect-version", required_argument, NULL, 'v' },
-        { "connect", required_argument, NULL, 'C' },
-        { "url", required_argument, NULL, 'u' },
-        { "host", required_argument, NULL, 'H' },
-        { "seconds", required_argument, NULL, 'd' },
-        { "close-share", required_argument, NULL, 's' },
-        { NULL, 0, NULL, 0 },
-    };
     int opt;
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
-        size_t used = strlen(options.extra);
-        switch (opt) {
-        case 'H':
-            options.host = optarg;
-            break;
-        case 'p':
-            options.path = optarg;
-            break;
-        case 'X':
-            options.method = optarg;
-            break;
-        case 'h':
-            snprintf(options.extra + used, sizeof(options.extra) - used, "%s\r\n", optarg);
-            break;
-        case 'b':
-            options.post_bytes = strtoul(optarg, NULL, 10);
-            break;
-        case 'c':
-            options.n_connections = (int)strtol(optarg, NULL, 10);
-            break;
-        case 'd':
-            options.duration_us = (int64_t)(strtod(optarg, NULL) * 1e6);
-            break;
-        case 'n':
-            options.requests_max = strtoll(optarg, NULL, 10);
-            break;
-        case 'k':
-            options.keepalive = true;
-            break;
-        case 'x':
-            options.keepalive = false;
-            break;
-        case 'm':
-            options.mixed = true;
-            break;
-        case 'r':
-            options.rate = strtoll(optarg, NULL, 10);
-            break;
-        case 't':
-            options.timeout_us = (int64_t)(strtod(optarg, NULL) * 1e6);
-            break;
-        case 'v':
-            options.expect_version = optarg;
-            break;
-        case 'C':
-            parse_connect(optarg);
-            break;
-        case 'u':
-            parse_url(optarg);
-            break;
-        case 's':
-            options.close_share = (int)strtol(optarg, NULL, 10);
-            break;
-        default:
-            die("unknown option");
-        }
+        if (!set_text(opt))
+            set_number(opt);
     }
     if (options.address_len == 0)
         die("--connect is missing");

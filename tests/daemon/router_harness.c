@@ -26,7 +26,7 @@
 #include "routerd/match.h"
 #include "routerd/routerd.h"
 
-#define READ_TIMEOUT_MS 30000
+#define READ_TIMEOUT_MS  30000
 #define SERVE_TIMEOUT_MS 30000
 
 struct harness {
@@ -104,8 +104,8 @@ static void quiet(enum log_level level, const struct log_about *about, const cha
         fprintf(stderr, "log %d: %s\n", level, text);
 }
 
-static void set_settings(struct settings *settings, const struct router *router, const char *table, const char *hub,
-    const char *const *extra)
+static void set_settings(struct settings *settings, const struct router *router, const char *table,
+    const char *hub, const char *const *extra)
 {
     struct error err;
     char text[512];
@@ -116,7 +116,8 @@ static void set_settings(struct settings *settings, const struct router *router,
         config_set(&settings_table, settings, "Router.Workers=2", &err) < 0 ||
         config_set(&settings_table, settings, "Router.Listen=127.0.0.1:0", &err) < 0)
         die(err.text);
-    snprintf(text, sizeof(text), "%s=%s", hub ? "Router.Hub" : "Router.Table", hub ? hub : router->table_path);
+    snprintf(
+        text, sizeof(text), "%s=%s", hub ? "Router.Hub" : "Router.Table", hub ? hub : router->table_path);
     if (config_set(&settings_table, settings, text, &err) < 0)
         die(err.text);
     for (; extra && *extra; extra++) {
@@ -235,8 +236,8 @@ char *table_of(int64_t epoch, int n, const char *const *releases)
         if (sscanf(releases[i], "%63[^:]:%d:%d", version, &port, &weight) < 2)
             die(releases[i]);
         strbuf_addf(&out,
-            "%s{\"version\":\"%s\",\"weight\":%d,\"endpoints\":[{\"address\":\"127.0.0.1:%d\"}]}", i ? "," : "",
-            version, weight, port);
+            "%s{\"version\":\"%s\",\"weight\":%d,\"endpoints\":[{\"address\":\"127.0.0.1:%d\"}]}",
+            i ? "," : "", version, weight, port);
     }
     strbuf_adds(&out, "]}]}");
     return strbuf_steal(&out);
@@ -246,8 +247,9 @@ char *table_of(int64_t epoch, int n, const char *const *releases)
 
 int client_open(int port)
 {
-    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+    };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&in, sizeof(in)) < 0)
         die("can't connect to the router");

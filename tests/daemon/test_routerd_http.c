@@ -17,8 +17,8 @@
 
 /* One routerd in front of one service: what becomes of messages on their way through. */
 
-#define HOST "Host: web.example\r\n"
-#define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
+#define HOST              "Host: web.example\r\n"
+#define GET(path)         "GET " path " HTTP/1.1\r\n" HOST "\r\n"
 #define RSS_GROWTH_MAX_KB 8192
 
 static struct fake_backend *backend;
@@ -27,8 +27,8 @@ static struct router *router, *hasty; /* one has time, the other has none */
 static int set_up(void **state)
 {
     static const char *const settings[] = { "Limits.BodySize=64M", NULL };
-    static const char *const short_ones[] = { "Timeouts.Head=600ms", "Timeouts.FirstByte=700ms", "Timeouts.Body=700ms",
-        NULL };
+    static const char *const short_ones[] = { "Timeouts.Head=600ms", "Timeouts.FirstByte=700ms",
+        "Timeouts.Body=700ms", NULL };
     backend = fake_backend_new("1.0.0");
     char *release = xasprintf("1.0.0:%d", fake_backend_port(backend));
     char *table = table_of(1, 1, (const char *const[]){ release });
@@ -120,12 +120,11 @@ static void http_10_closes_unless_asked(void **state)
     answer_done(&a);
 }
 
-static const char pipeline[] = GET("/hello") "POST /echo HTTP/1.1\r\n" HOST
-                                             "Content-Length: 5\r\n\r\nfirst" GET("/empty")
-                                                 "POST /echo HTTP/1.1\r\n" HOST
-                                                 "Transfer-Encoding: chunked\r\n\r\n"
-                                                 "3\r\nsec\r\n3\r\nond\r\n0\r\nX-T: 1\r\n\r\n"
-                                                 "HEAD /hello HTTP/1.1\r\n" HOST "\r\n" GET("/hello");
+static const char pipeline[] =
+    GET("/hello") "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nfirst" GET(
+        "/empty") "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+                  "3\r\nsec\r\n3\r\nond\r\n0\r\nX-T: 1\r\n\r\n"
+                  "HEAD /hello HTTP/1.1\r\n" HOST "\r\n" GET("/hello");
 
 static void pipelined_requests_keep_their_order(void **state)
 {
@@ -138,7 +137,8 @@ static void pipelined_requests_keep_their_order(void **state)
             if (steps[s] < 50 && at % 16 == 0)
                 sleep_ms(1);
         }
-        static const char *const contents[] = { "hello from 1.0.0", "first", "", "second", "", "hello from 1.0.0" };
+        static const char *const contents[] = { "hello from 1.0.0", "first", "", "second", "",
+            "hello from 1.0.0" };
         for (size_t i = 0; i < ARRAY_SIZE(contents); i++) {
             struct answer a = client_read(fd, i == 4);
             assert_int_equal(a.status, i == 2 ? 204 : 200);
@@ -169,8 +169,8 @@ static void many_pipelined_refusals_are_answered(void **state)
 
 static void the_service_learns_who_asked(void **state)
 {
-    char *head = get(router->port, "/head?x=1", "X-Forwarded-For: 6.6.6.6\r\nConnection: X-Secret\r\nX-Secret: 1\r\n",
-        NULL);
+    char *head = get(router->port, "/head?x=1",
+        "X-Forwarded-For: 6.6.6.6\r\nConnection: X-Secret\r\nX-Secret: 1\r\n", NULL);
     assert_non_null(strstr(head, "GET /head?x=1 HTTP/1.1\r\nHost: web.example\r\n"));
     assert_non_null(strstr(head, "X-Forwarded-For: 127.0.0.1\r\n"));
     assert_non_null(strstr(head, "X-Forwarded-Proto: http\r\n"));
@@ -209,7 +209,8 @@ static void bad_requests_are_refused_and_the_connection_ends(void **state)
         { "GET / HTTP/1.1\nHost: a\n\n", 400 },
         { "GET / HTTP/2.0\r\n" HOST "\r\n", 505 },
         { "CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n", 501 },
-        { "POST / HTTP/1.1\r\n" HOST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
+        { "POST / HTTP/1.1\r\n" HOST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400 },
         { "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400 },
         { "POST /echo HTTP/1.1\r\n" HOST "Expect: x\r\nContent-Length: 1\r\n\r\na", 417 },
         { "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 99999999999\r\n\r\na", 413 },
@@ -250,9 +251,12 @@ static void bodies_go_both_ways(void **state)
     } rows[] = {
         { "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nabcde", "abcde" },
         { "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", "" },
-        { "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3;x=1\r\ncde\r\n0\r\n\r\n", "abcde" },
+        { "POST /echo HTTP/1.1\r\n" HOST
+          "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3;x=1\r\ncde\r\n0\r\n\r\n",
+            "abcde" },
         { "POST /echo-chunked HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nabcde", "abcde" },
-        { "POST /echo-chunked HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n",
+        { "POST /echo-chunked HTTP/1.1\r\n" HOST
+          "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n",
             "abcde" },
         { GET("/chunked"), "abcdefgh" },
         { GET("/until-close"), "until the end" },
@@ -403,7 +407,8 @@ static void continue_comes_from_the_service(void **state)
 static void a_refused_expectation_ends_the_connection(void **state)
 {
     int fd = client_open(router->port);
-    client_send(fd, "POST /refuse-continue HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    client_send(
+        fd, "POST /refuse-continue HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     struct answer a = client_read(fd, false);
     assert_int_equal(a.status, 417);
     assert_string_equal(answer_field(&a, "Connection"), "close");
@@ -465,7 +470,9 @@ static void an_upgrade_is_a_tunnel_with_early_bytes(void **state)
 static void a_refused_upgrade_is_an_answer(void **state)
 {
     int fd = client_open(router->port);
-    client_send(fd, "GET /upgrade-refused HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: echo\r\n\r\n" GET("/hello"));
+    client_send(fd,
+        "GET /upgrade-refused HTTP/1.1\r\n" HOST
+        "Connection: Upgrade\r\nUpgrade: echo\r\n\r\n" GET("/hello"));
     struct answer a = client_read(fd, false);
     assert_int_equal(a.status, 403);
     answer_done(&a);

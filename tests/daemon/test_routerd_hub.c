@@ -113,7 +113,9 @@ static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 
 static void on_accept(void *arg, struct stream *stream)
 {
-    static const struct link_spec spec = { .handlers = handlers, .on_event = on_link, .fill_hello = fill_hello };
+    static const struct link_spec spec = {
+        .handlers = handlers, .on_event = on_link, .fill_hello = fill_hello
+    };
     struct peer peer = { .role = ROLE_ROUTER, .name = (char *)"r1", .address = (char *)"local" };
     hub.link = link_new(hub.loop, stream, true, &spec);
     link_set_peer(hub.link, &peer);
@@ -196,19 +198,19 @@ static void hub_end(void)
 }
 
 /* Waits until what is said of the hub is so. */
-#define hub_wait(condition)                                                                                  \
-    do {                                                                                                     \
-        int64_t end_ = now_ms() + WAIT_MS;                                                                   \
-        bool so_ = false;                                                                                    \
-        while (!so_ && now_ms() < end_) {                                                                    \
-            pthread_mutex_lock(&hub.lock);                                                                   \
-            so_ = (condition);                                                                               \
-            pthread_mutex_unlock(&hub.lock);                                                                 \
-            if (!so_)                                                                                        \
-                sleep_ms(1);                                                                                 \
-        }                                                                                                    \
-        if (!so_)                                                                                            \
-            fail_msg("not in time: %s", #condition);                                                         \
+#define hub_wait(condition)                          \
+    do {                                             \
+        int64_t end_ = now_ms() + WAIT_MS;           \
+        bool so_ = false;                            \
+        while (!so_ && now_ms() < end_) {            \
+            pthread_mutex_lock(&hub.lock);           \
+            so_ = (condition);                       \
+            pthread_mutex_unlock(&hub.lock);         \
+            if (!so_)                                \
+                sleep_ms(1);                         \
+        }                                            \
+        if (!so_)                                    \
+            fail_msg("not in time: %s", #condition); \
     } while (0)
 
 static int hub_do(void (*fn)(void), int64_t epoch, const char *text)
@@ -347,7 +349,8 @@ static void wrong_tables_are_refused_with_the_reason(void **state)
     hub_wait(hub.connected);
     assert_int_equal(hub_do(do_send, 21, t1), 0);
     assert_int_equal(hub_do(do_commit, 21, NULL), 0);
-    assert_true(hub_do(do_send, 22, "{\"format\":1,\"epoch\":22,\"wider\":true,\"routes\":[],\"services\":[]}") < 0);
+    assert_true(
+        hub_do(do_send, 22, "{\"format\":1,\"epoch\":22,\"wider\":true,\"routes\":[],\"services\":[]}") < 0);
     assert_non_null(strstr(hub.reason, "wider"));
     assert_true(hub_do(do_send, 23, t1) < 0);
     assert_true(hub_do(do_prepare, 23, NULL) < 0);

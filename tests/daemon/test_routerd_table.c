@@ -18,7 +18,7 @@
 
 /* Which release a request reaches, and what happens when the table changes. */
 
-#define SWAPS 60
+#define SWAPS   60
 #define CLIENTS 6
 
 static struct fake_backend *b1, *b2, *b3;
@@ -102,7 +102,8 @@ static void hosts_paths_and_pins_choose(void **state)
         { "www.example.com", "/", "X-Stagecoach-Version: 9.9.9\r\n", "404" },
         { "www.example.com", "/", "Cookie: a=b; stagecoach-version=2.0.0\r\n", "2.0.0" },
         { "www.example.com", "/", "Cookie: stagecoach-version=9.9.9\r\n", "1.0.0" },
-        { "www.example.com", "/", "X-Stagecoach-Version: 1.0.0\r\nCookie: stagecoach-version=2.0.0\r\n", "1.0.0" },
+        { "www.example.com", "/", "X-Stagecoach-Version: 1.0.0\r\nCookie: stagecoach-version=2.0.0\r\n",
+            "1.0.0" },
         { "www.example.com", "/api", "Cookie: stagecoach-version=2.0.0\r\n", "3.0.0" },
         { "2-0-0.web.example.com", "/", "", "2.0.0" },
         { "2-0-0.web.anything.at.all:8080", "/", "", "2.0.0" },
@@ -118,7 +119,8 @@ static void hosts_paths_and_pins_choose(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         char *version = version_of(r->port, rows[i].host, rows[i].path, rows[i].fields);
         if (strcmp(version, rows[i].version) != 0)
-            fail_msg("%s%s (%s): %s, not %s", rows[i].host, rows[i].path, rows[i].fields, version, rows[i].version);
+            fail_msg("%s%s (%s): %s, not %s", rows[i].host, rows[i].path, rows[i].fields, version,
+                rows[i].version);
         free(version);
     }
     free(text);
@@ -149,8 +151,8 @@ static void assignments_stick(void **state)
     }
     assert_in_range(n[1], 5, 35);
     /* A cookie that was tampered with is replaced. */
-    struct answer a = ask(r->port,
-        "GET / HTTP/1.1\r\nHost: x\r\nCookie: stagecoach-assign=o-00000000-000000000000000\r\n\r\n");
+    struct answer a = ask(
+        r->port, "GET / HTTP/1.1\r\nHost: x\r\nCookie: stagecoach-assign=o-00000000-000000000000000\r\n\r\n");
     assert_true(strlen(answer_field(&a, "Set-Cookie")) > 20);
     answer_done(&a);
     free(one);
@@ -181,7 +183,8 @@ static void one_live_release_needs_no_cookie(void **state)
 
 static char *endpoints_table(int64_t epoch, const char *endpoints)
 {
-    return xasprintf("{\"format\":1,\"epoch\":%lld,\"routes\":[{\"host\":\"*\",\"service\":\"web\"}],\"services\":[{\"name\":"
+    return xasprintf("{\"format\":1,\"epoch\":%lld,\"routes\":[{\"host\":\"*\",\"service\":\"web\"}],"
+                     "\"services\":[{\"name\":"
                      "\"web\",\"releases\":[{\"version\":\"1.0.0\",\"weight\":1,\"endpoints\":[%s]}]}]}",
         (long long)epoch, endpoints);
 }
@@ -193,8 +196,9 @@ static void a_refused_connection_is_tried_elsewhere(void **state)
     char *text = endpoints_table(1, endpoints);
     struct router *r = router_start(text, NULL, NULL);
     for (int i = 0; i < 30; i++) {
-        struct answer a = ask(r->port, i % 2 ? "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-                                             : "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+        struct answer a = ask(r->port,
+            i % 2 ? "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+                  : "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
         assert_int_equal(a.status, 200);
         if (i % 2 == 0)
             assert_string_equal(strbuf_str(&a.content), "abc");
@@ -287,7 +291,8 @@ static void an_invalid_table_is_refused_whole(void **state)
         "{\"format\":99,\"routes\":[],\"services\":[]}",
         "{\"format\":1,\"epoch\":9,\"unknown\":1,\"routes\":[],\"services\":[]}",
         "{\"format\":1,\"epoch\":9,\"routes\":[{\"host\":\"*\",\"service\":\"nobody\"}],\"services\":[]}",
-        "{\"format\":1,\"epoch\":9,\"routes\":[],\"services\":[{\"name\":\"web\",\"releases\":[{\"version\":\"1.0.0\","
+        "{\"format\":1,\"epoch\":9,\"routes\":[],\"services\":[{\"name\":\"web\",\"releases\":[{\"version\":"
+        "\"1.0.0\","
         "\"endpoints\":[{\"address\":\"no address\"}]}]}]}",
     };
     char *one = release("1.0.0", b1, 1), *t1 = table(1, one, NULL);
@@ -325,8 +330,9 @@ static void *load_client(void *arg)
         if (fd < 0)
             fd = client_open(port);
         const char *request = kind == 0 ? "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-            : kind == 1                 ? "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-                        : "GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nz";
+            : kind == 1
+            ? "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+            : "GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nz";
         client_send(fd, request);
         for (int i = 0; i < (kind == 2 ? 2 : 1); i++) {
             struct answer a = client_read(fd, false);
