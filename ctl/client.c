@@ -270,6 +270,8 @@ static int connect_again(struct client *client, int64_t give_up_ms, struct error
             return r;
         if (!told && since_ms > LOSS_NOTICE_MS) {
             told = true;
+            if (client->on_loss)
+                client->on_loss(client->loss_arg);
             fprintf(stderr, "stagecoachctl: lost %s; trying again\n", client->address);
         }
     }
@@ -378,6 +380,12 @@ void client_set_timeout(struct client *client, int64_t ms)
         timer_set(&client->deadline, ms);
     else
         timer_clear(&client->deadline);
+}
+
+void client_on_loss(struct client *client, void (*fn)(void *arg), void *arg)
+{
+    client->on_loss = fn;
+    client->loss_arg = arg;
 }
 
 void client_catch_interrupt(struct client *client)

@@ -56,6 +56,8 @@ _must_check_ int client_ask(
 
 /* Everything from now on together; 0: without limit. A new client begins with --timeout. */
 void client_set_timeout(struct client *client, int64_t ms);
+/* Runs before the line that tells of a lost hub goes to standard error: whoever draws on the terminal makes room. */
+void client_on_loss(struct client *client, void (*fn)(void *arg), void *arg);
 /* An interrupt (Ctrl-C) ends the call under way with -EINTR instead of the program. */
 void client_catch_interrupt(struct client *client);
 

@@ -36,6 +36,8 @@ struct client {
     enum error_kind kind; /* of a refusal */
     char *refusal;
 
+    void (*on_loss)(void *arg);
+    void *loss_arg;
     bool interrupted;
     bool timed_out;
     bool pause_over;

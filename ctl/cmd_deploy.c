@@ -21,6 +21,7 @@ struct watch {
     struct client *client;
     struct msg_deploy_watch m; /* `after` follows what was seen, so that a repeated call goes on there */
     struct timer tick;
+    bool lost; /* nothing is drawn until the hub speaks again */
 };
 
 static const enum exit_status outcome_status[] = {
@@ -42,7 +43,8 @@ static void on_tick(void *arg)
     struct output *o = &w->ctl->output;
     o->now = clock_wall();
     o->style.width = style_width(STDOUT_FILENO);
-    progress_tick(o->progress, o->now.us);
+    if (!w->lost)
+        progress_tick(o->progress, o->now.us);
     output_flush(o);
     timer_set(&w->tick, TICK_MS);
 }
@@ -57,8 +59,18 @@ static void on_deploy_event(void *arg, const void *m)
     if (event->seq > 0)
         w->m.after = event->seq;
     struct output *o = &w->ctl->output;
+    w->lost = false;
     o->ops->deploy_event(o, event);
     output_flush(o);
+}
+
+/* What is drawn stays as it is; the next event draws below the line about the loss. */
+static void on_loss(void *arg)
+{
+    struct watch *w = arg;
+    progress_leave(w->ctl->output.progress);
+    output_flush(&w->ctl->output);
+    w->lost = true;
 }
 
 static int watch_until_end(struct watch *w, struct msg_deploy_result *ret, struct error *err)
@@ -96,11 +108,13 @@ static int watch(struct ctl *ctl, struct client *client, const char *deploy, str
     struct msg_deploy_result result = { 0 };
     o->progress = progress_new(o, live);
     client_catch_interrupt(client);
+    client_on_loss(client, on_loss, &w);
     timer_init(&w.tick, ctl->loop, on_tick, &w);
     if (live)
         timer_set(&w.tick, TICK_MS);
     int r = watch_until_end(&w, &result, err);
     timer_done(&w.tick);
+    client_on_loss(client, NULL, NULL);
     if (r >= 0) {
         o->ops->deploy_result(o, &result);
         r = (int)outcome_status[result.outcome];
