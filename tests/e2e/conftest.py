@@ -43,8 +43,10 @@ def shop(fleet):
     where = fleet.make_shop()
     for version in ("0.2.0", "0.2.1", "0.2.2"):
         fleet.push(where, f"web-{version}^0:refs/heads/main")
-    fleet.ctl("deploy", "auth")
-    fleet.ctl("deploy", "mailer")
+    deploys = [fleet.client.spawn(["stagecoachctl", "deploy", service]) for service in ("auth", "mailer")]
+    for deploy in deploys:
+        said, _ = deploy.communicate(timeout=60)
+        assert deploy.returncode == 0, said
     return where
 
 

@@ -45,8 +45,8 @@ def test_an_upgrade_under_load_loses_no_request(fleet, shop):
             assert fleet.version() == "0.2.3"
         result = load.stop()
     assert result.failed == 0, result.why
-    assert result["by_version"]["0.2.2"]["requests"] > 0
-    assert result["by_version"]["0.2.3"]["requests"] > 0
+    assert result["versions"]["0.2.2"]["count"] > 0
+    assert result["versions"]["0.2.3"]["count"] > 0
     assert not result.sent_to_after("0.2.2", ended)
     # The newest old one stays warm for a rollback; it is the only one, and has no traffic.
     rows = {name: row for name, row in fleet.list().items() if name.startswith("web@") and row["running"]}

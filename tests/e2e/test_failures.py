@@ -34,7 +34,7 @@ def test_the_old_one_serves_on(fleet, serving, what, version, reasons):
     assert said.status == 1, said
     assert [r for r in reasons if r not in text] == [], text
     assert result.failed == 0, result.why
-    assert set(result["by_version"]) == {"0.2.2"}
+    assert set(result["versions"]) == {"0.2.2"}
     assert {i["id"]: i["pid"] for i in fleet.instances("web@0.2.2")} == before
     row = fleet.list().get(f"web@{version}", {"running": 0})
     assert row["running"] == 0

@@ -52,7 +52,7 @@ def test_without_a_name_only_the_live_one_answers(fleet, releases):
             assert fleet.version() == "0.2.2"
         result = load.stop()
     assert result.failed == 0, result.why
-    assert set(result["by_version"]) == {"0.2.2"}
+    assert set(result["versions"]) == {"0.2.2"}
 
 
 def test_a_version_that_does_not_run_is_refused(fleet, releases):

@@ -76,10 +76,10 @@ class Story:
     def show_load(self, counted, ended):
         say(f"{counted['requests']} requests, {counted['per_second']:.0f} a second, median "
             f"{counted['p50_us'] / 1000:.1f} ms, slowest {counted['max_us'] / 1000:.0f} ms")
-        for version, row in sorted(counted["by_version"].items()):
+        for version, row in sorted(counted["versions"].items()):
             late = ", some of them sent after the deploy had ended" if version == "0.2.2" and counted.sent_to_after(
                 version, ended) else ""
-            say(f"{row['requests']:>8} answered by web@{version}{late}")
+            say(f"{row['count']:>8} answered by web@{version}{late}")
         colour = GREEN if counted.failed == 0 else RED
         print(f"  {BOLD}{colour}{counted.failed:>8} failed{OFF}", flush=True)
         for reason, n in counted.why.items():

@@ -224,17 +224,17 @@ class Load:
 
 
 class LoadResult(dict):
+    """failed: everything but a whole 2xx answer."""
+
     @property
     def failed(self):
-        """Requests without a whole answer, and answers that say that something is wrong."""
-        return self["failed"] + sum(n for status, n in self["by_status"].items() if not status.startswith("2"))
+        return self["failed"]
 
     @property
     def why(self):
-        wrong = {f"status {s}": n for s, n in self["by_status"].items() if not s.startswith("2")}
-        return {**self["failures"], **wrong}
+        return self["reasons"]
 
     def sent_to_after(self, version, wall_s):
         """Whether a request that `version` answered was sent after that time."""
-        row = self["by_version"].get(version)
-        return row is not None and row["last_sent"] > wall_s
+        row = self["versions"].get(version)
+        return row is not None and row["last_sent_us"] > wall_s * 1e6
