@@ -236,6 +236,8 @@ static struct cursor cursor_start(
     const char *data, size_t len, const struct http1_limits *limits, struct http1_fault *fault)
 {
     size_t max = or_max(limits ? limits->head_max : 0, HTTP1_HEAD_MAX);
+    if (len == 0)
+        data = "";
     return (struct cursor){ data, data + (len < max ? len : max), fault };
 }
 

@@ -164,3 +164,23 @@ bool identity_wants_renewal(const struct identity *id, wall_t now)
     pki_identity_done(&facts);
     return due;
 }
+
+bool identity_is_expired(const struct identity *id, wall_t now)
+{
+    struct pki_identity facts = { 0 };
+    bool expired = pki_cert_read(id->cert_pem, &facts, NULL) >= 0 && facts.not_after.us <= now.us;
+    pki_identity_done(&facts);
+    return expired;
+}
+
+int64_t identity_renewal_check_ms(const struct identity *id, wall_t now)
+{
+    struct pki_identity facts = { 0 };
+    int64_t ms = IDENTITY_CHECK_MAX_MS;
+    if (pki_cert_read(id->cert_pem, &facts, NULL) >= 0)
+        ms = wall_diff_ms(facts.not_after, now) / IDENTITY_CHECKS;
+    pki_identity_done(&facts);
+    if (ms < IDENTITY_CHECK_MIN_MS)
+        return IDENTITY_CHECK_MIN_MS;
+    return ms < IDENTITY_CHECK_MAX_MS ? ms : IDENTITY_CHECK_MAX_MS;
+}

@@ -11,7 +11,10 @@ struct list {
     struct list *prev, *next;
 };
 
-#define LIST_INIT(l) { &(l), &(l) }
+#define LIST_INIT(l) \
+    {                \
+        &(l), &(l)   \
+    }
 
 static inline void list_init(struct list *l)
 {
@@ -49,14 +52,15 @@ static inline void list_prepend(struct list *head, struct list *item)
 }
 
 #define list_first(head, type, member) (list_empty(head) ? NULL : container_of((head)->next, type, member))
-#define list_last(head, type, member) (list_empty(head) ? NULL : container_of((head)->prev, type, member))
+#define list_last(head, type, member)  (list_empty(head) ? NULL : container_of((head)->prev, type, member))
 
 /* The body may not remove the current item; list_for_each_safe allows that (and only that). */
-#define list_for_each(item, head, member)                                                                    \
-    for (item = container_of((head)->next, __typeof__(*item), member); &item->member != (head);              \
+#define list_for_each(item, head, member)                                                       \
+    for (item = container_of((head)->next, __typeof__(*item), member); &item->member != (head); \
          item = container_of(item->member.next, __typeof__(*item), member))
 
-#define list_for_each_safe(item, tmp, head, member)                                                          \
-    for (item = container_of((head)->next, __typeof__(*item), member),                                       \
-        tmp = container_of(item->member.next, __typeof__(*item), member);                                    \
-         &item->member != (head); item = tmp, tmp = container_of(tmp->member.next, __typeof__(*tmp), member))
+#define list_for_each_safe(item, tmp, head, member)                       \
+    for (item = container_of((head)->next, __typeof__(*item), member),    \
+        tmp = container_of(item->member.next, __typeof__(*item), member); \
+         &item->member != (head);                                         \
+         item = tmp, tmp = container_of(tmp->member.next, __typeof__(*tmp), member))

@@ -323,7 +323,7 @@ bool loop_turn(struct loop *loop, int wait_ms)
     int64_t wait = patience_ms(loop, wait_ms);
 
     if (wait == 0)
-        flags = EVLOOP_NONBLOCK;
+        flags = EVLOOP_ONCE | EVLOOP_NONBLOCK; /* alone it would go on until nothing is ready any more */
     else if (wait > 0)
         event_add(loop->alarm,
             &(struct timeval){ .tv_sec = wait / CLOCK_MS_PER_S, .tv_usec = wait % CLOCK_MS_PER_S * 1000 });

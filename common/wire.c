@@ -166,6 +166,15 @@ void wire_close(struct wire *wire)
     close(fd);
 }
 
+bool wire_is_unheard(const struct wire *wire)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    if (!wire_is_open(wire) || getsockopt(wire->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+        return false;
+    return info.tcpi_unacked > 0 && info.tcpi_retransmits >= WIRE_UNHEARD_REPEATS;
+}
+
 void wire_abort(struct wire *wire)
 {
     if (wire_is_open(wire) && wire->is_socket)
@@ -304,6 +313,9 @@ int wire_handshake(struct wire *wire, struct error *err)
     }
     if (r < 0)
         wire_failure(wire, r, err);
+    else
+        /* The session reads ahead: it may hold what came right behind the handshake, and no edge tells of that. */
+        wire->readable = true;
     return r;
 }
 

@@ -97,6 +97,10 @@ ssize_t wire_writev(struct wire *wire, const struct iovec *iov, int n);
 ssize_t wire_write(struct wire *wire, const void *data, size_t len);
 /* Ends our direction, after what was written. TLS: close_notify first. */
 void wire_shutdown_write(struct wire *wire);
+/* Sent bytes have been repeated WIRE_UNHEARD_REPEATS times without a word from the peer: its host is gone, or the
+ * way to it. A peer that merely reads slowly is heard. False for unix sockets. */
+#define WIRE_UNHEARD_REPEATS 3
+bool wire_is_unheard(const struct wire *wire);
 /* Another call of fn next turn with what is still readable or writable. */
 void wire_again(struct wire *wire);
 

@@ -12,7 +12,7 @@
 #include "tests/fakes/loopback.h"
 
 #define FIRST 28200
-#define HERE  "127.0.0.1"
+#define HERE  loopback_address()
 
 static char path[64];
 
