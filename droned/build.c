@@ -492,7 +492,7 @@ static bool split_name(const char *name, char commit[static NAME_COMMIT_LEN + 1]
 {
     if (strlen(name) != NAME_COMMIT_LEN + 1 + BUILD_KEY_LEN || name[NAME_COMMIT_LEN] != '-')
         return false;
-    snprintf(commit, NAME_COMMIT_LEN + 1, "%s", name);
+    snprintf(commit, NAME_COMMIT_LEN + 1, "%.*s", NAME_COMMIT_LEN, name);
     *ret_key = name + NAME_COMMIT_LEN + 1;
     return name_is_commit(commit);
 }

@@ -246,13 +246,20 @@ static void on_ready(void *owner)
     droned_update_status(droned);
 }
 
-static void on_host_stopping(void *owner)
+static void on_host_stopping(void *owner, bool stopping)
 {
     struct droned *droned = owner;
-    droned->host_stopping = true;
+    droned->host_stopping = stopping;
+    if (!stopping) {
+        log_info(NULL, "the host does not go down after all");
+        on_ready(droned);
+        return;
+    }
     log_info(NULL, "the host goes down; its instances come back when it does");
-    if (droned->uplink)
+    if (droned->uplink && uplink_is_connected(droned->uplink))
         uplink_say_goodbye(droned->uplink, "the host goes down");
+    else
+        systemd_release_shutdown(droned->systemd);
 }
 
 /* --- trees ------------------------------------------------------------------------------------------------------------------- */

@@ -261,21 +261,6 @@ static int on_job_removed(sd_bus_message *m, void *arg, sd_bus_error *error)
     return 0;
 }
 
-/* Each way down pulls in shutdown.target. This needs no logind. */
-static int on_job_new(sd_bus_message *m, void *arg, sd_bus_error *error)
-{
-    struct systemd *systemd = arg;
-    uint32_t id;
-    const char *path, *unit;
-    if (sd_bus_message_read(m, "uos", &id, &path, &unit) < 0 || strcmp(unit, "shutdown.target") != 0)
-        return 0;
-    if (!systemd->host_stopping) {
-        systemd->host_stopping = true;
-        systemd->spec.on_host_stopping(systemd->spec.owner);
-    }
-    return 0;
-}
-
 /* --- connecting ---------------------------------------------------------------------------------------------- */
 
 static void query_free(struct query *query)
@@ -417,7 +402,6 @@ static int begin(struct systemd *systemd)
     const struct { const char *member; sd_bus_message_handler_t fn; } signals[] = {
         { "JobRemoved",  on_job_removed },
         { "UnitRemoved", on_unit_removed },
-        { "JobNew",      on_job_new },
     };
     // clang-format on
     int r = 0;
@@ -433,6 +417,8 @@ static int begin(struct systemd *systemd)
     if (r >= 0 && !direct)
         r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
             "org.freedesktop.DBus", "NameOwnerChanged", on_owner_changed, NULL, systemd);
+    if (r >= 0)
+        r = systemd_watch_shutdown(systemd, direct);
     if (r >= 0)
         r = sd_bus_call_method_async(
             bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", NULL, NULL, NULL);
@@ -490,6 +476,7 @@ struct systemd *systemd_new(struct loop *loop, const struct systemd_spec *spec)
     list_init(&systemd->queries);
     list_init(&systemd->jobs);
     timer_init(&systemd->reconnect, loop, on_reconnect, systemd);
+    systemd_shutdown_init(systemd);
     timer_set(&systemd->reconnect, 0);
     return systemd;
 }
@@ -501,6 +488,7 @@ void systemd_free(struct systemd *systemd)
     systemd_jobs_free(systemd);
     disconnect(systemd);
     timer_done(&systemd->reconnect);
+    systemd_shutdown_done(systemd);
     map_free(systemd->units);
     map_free(systemd->unknown_properties);
     free(systemd);

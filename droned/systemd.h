@@ -14,11 +14,12 @@
 #include "common/error.h"
 #include "common/map.h"
 
-#define SYSTEMD_JOBS_MAX     64     /* queued in PID 1 at once; with some 500 it falls off the bus */
-#define SYSTEMD_QUERIES_MAX  32     /* property reads in flight */
-#define SYSTEMD_JOB_MS       100000 /* a job without an end by then is given up: -ETIMEDOUT */
-#define SYSTEMD_RECONNECT_MS 1000   /* between attempts to reach the bus */
-#define UNIT_NAME_MAX        256
+#define SYSTEMD_JOBS_MAX          64     /* queued in PID 1 at once; with some 500 it falls off the bus */
+#define SYSTEMD_QUERIES_MAX       32     /* property reads in flight */
+#define SYSTEMD_JOB_MS            100000 /* a job without an end by then is given up: -ETIMEDOUT */
+#define SYSTEMD_RECONNECT_MS      1000   /* between attempts to reach the bus */
+#define SYSTEMD_SHUTDOWN_DELAY_MS 3000
+#define UNIT_NAME_MAX             256
 
 struct loop;
 struct sd_bus;
@@ -63,8 +64,8 @@ struct systemd_spec {
     void (*on_unit)(void *owner, const struct unit_status *unit, bool gone);
     /* Connected, and all units are known. Again after each reconnection: units may have changed or gone. */
     void (*on_ready)(void *owner);
-    /* The host goes down: reported once. */
-    void (*on_host_stopping)(void *owner);
+    /* The host goes down; or not after all. */
+    void (*on_host_stopping)(void *owner, bool stopping);
     void *owner;
 };
 
@@ -72,6 +73,8 @@ struct systemd_spec {
 struct systemd *systemd_new(struct loop *loop, const struct systemd_spec *spec);
 void systemd_free(struct systemd *systemd);
 bool systemd_is_ready(const struct systemd *systemd);
+/* Lets a shutdown begin that waits for us; it does so by itself after SYSTEMD_SHUTDOWN_DELAY_MS. */
+void systemd_release_shutdown(struct systemd *systemd);
 /* NULL: not loaded. Borrowed until the next turn. */
 const struct unit_status *systemd_unit(const struct systemd *systemd, const char *name);
 /* Name → struct unit_status, of all units of ours. */

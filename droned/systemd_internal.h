@@ -30,6 +30,8 @@ struct systemd {
     bool listing;     /* units are being read; ready when queries are done */
     bool ready;
     bool host_stopping;
+    int shutdown_lock;    /* of logind; -1: none */
+    struct timer release; /* of it */
     bool lost_logged;
 };
 
@@ -45,3 +47,9 @@ void systemd_jobs_free(struct systemd *systemd);
 
 /* systemd_append.c: the rows of spec as a(sv), without those in `without`. Negative errno. */
 int systemd_append_spec(struct sd_bus_message *m, const struct unit_spec *spec, const struct map *without);
+
+/* systemd_shutdown.c */
+void systemd_shutdown_init(struct systemd *systemd);
+void systemd_shutdown_done(struct systemd *systemd);
+/* direct: straight to PID 1, where no logind can be. */
+int systemd_watch_shutdown(struct systemd *systemd, bool direct);

@@ -94,33 +94,26 @@ static void on_renewed(void *arg, int result, enum error_kind kind, const char *
         log_warning(NULL, "can't renew our certificate: %s", reason ? reason : strerror(-result));
         return;
     }
+    bool expired = identity_is_expired(&uplink->id, loop_wall(uplink->loop));
     if (identity_save_cert(uplink->identity_dir, identity->cert_pem, &err) < 0 ||
-        load_identity(uplink, &err) < 0)
+        load_identity(uplink, &err) < 0) {
         log_error(NULL, "can't take over our renewed certificate: %s", err.text);
-    else
-        log_info(NULL, "our certificate was renewed");
-}
-
-/* Often enough for certificates of any length. */
-static int64_t renew_check_ms(const struct uplink *uplink)
-{
-    struct pki_identity cert = { 0 };
-    int64_t ms = UPLINK_RENEW_CHECK_MAX_MS;
-    if (uplink->has_identity && pki_cert_read(uplink->id.cert_pem, &cert, NULL) >= 0)
-        ms = wall_diff_ms(cert.not_after, loop_wall(uplink->loop)) / UPLINK_RENEW_CHECKS;
-    pki_identity_done(&cert);
-    if (ms < UPLINK_RENEW_CHECK_MIN_MS)
-        return UPLINK_RENEW_CHECK_MIN_MS;
-    return ms < UPLINK_RENEW_CHECK_MAX_MS ? ms : UPLINK_RENEW_CHECK_MAX_MS;
+        return;
+    }
+    log_info(NULL, "our certificate was renewed");
+    if (expired && uplink->link)
+        link_close(uplink->link, "coming back with a renewed certificate");
 }
 
 static void on_renew_timer(void *arg)
 {
     struct uplink *uplink = arg;
     struct error err;
-    timer_set(&uplink->renew, renew_check_ms(uplink));
+    wall_t now = loop_wall(uplink->loop);
+    timer_set(&uplink->renew,
+        uplink->has_identity ? identity_renewal_check_ms(&uplink->id, now) : IDENTITY_CHECK_MAX_MS);
     if (!uplink->has_identity || uplink->renewing || !uplink_is_connected(uplink) ||
-        !identity_wants_renewal(&uplink->id, loop_wall(uplink->loop)))
+        !identity_wants_renewal(&uplink->id, now))
         return;
     _cleanup_(free_ptr) char *csr = NULL;
     if (pki_csr_new(uplink->id.key_pem, uplink->id.name, &csr, &err) < 0) {

@@ -27,7 +27,7 @@
 
 /* Commits and builds on a host: a hub that answers as it is told, helpers that are scripts, a fake systemd. */
 
-#define HUB      "127.0.0.1:28400"
+#define HUB      loopback_port(28400)
 #define COMMIT_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define COMMIT_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
