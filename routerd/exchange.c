@@ -195,7 +195,8 @@ static void add_text(struct exchange *ex, struct http1_slice s)
 {
     size_t room = sizeof(ex->request_text) - ex->request_text_len;
     size_t n = s.len < room ? s.len : room;
-    memcpy(ex->request_text + ex->request_text_len, s.ptr, n);
+    if (n > 0)
+        memcpy(ex->request_text + ex->request_text_len, s.ptr, n);
     ex->request_text_len = (uint16_t)(ex->request_text_len + n);
 }
 
@@ -288,6 +289,9 @@ void exchange_endpoint_broke(struct exchange *ex, bool connecting, const char *r
         ex->tried[ex->n_tried++] = ex->endpoint->slot;
     if (endpoint_failed(ex->endpoint, worker_now_us(ex->worker), connecting, &ms))
         log_ejection(ex, reason, ms);
+    /* What was pooled leads to the same nowhere. */
+    if (connecting)
+        upconn_drop_endpoint(ex->worker, ex->endpoint);
 }
 
 /* Picks until a connection stands, is on its way, or nothing is left to pick. */
@@ -358,6 +362,9 @@ void exchange_arm(struct exchange *ex)
     default:
         return;
     }
+    ex->phase_end_us = worker_now_us(ex->worker) + ms * CLOCK_US_PER_MS;
+    if (ex->state == EXCHANGE_ASKING && ms > EXCHANGE_LOOK_MS)
+        ms = EXCHANGE_LOOK_MS;
     wheel_set(&ex->worker->wheel, &ex->up->deadline, ms);
 }
 

@@ -21,9 +21,10 @@
 
 #define EXCHANGE_HEAD_BLOCK        4096 /* larger heads are allocated */
 #define EXCHANGE_TRIES_MAX         3
-#define EXCHANGE_INFORMATIONAL_MAX 16 /* 1xx before an answer */
-#define EXCHANGE_CONTENT_IOV       10 /* parts of content in one write */
-#define EXCHANGE_READS_MAX         8  /* of 128 kB in one turn */
+#define EXCHANGE_INFORMATIONAL_MAX 16  /* 1xx before an answer */
+#define EXCHANGE_CONTENT_IOV       10  /* parts of content in one write */
+#define EXCHANGE_LOOK_MS           500 /* while asking: is the endpoint's host still there? */
+#define EXCHANGE_READS_MAX         8   /* of 128 kB in one turn */
 #define EXCHANGE_REQUEST_TEXT_MAX  128
 
 struct endpoint;
@@ -109,6 +110,7 @@ struct exchange {
     uint32_t assignment;               /* value of the cookie */
     int64_t started_us;                /* monotonic, exact */
     int64_t window_bytes, moved_bytes; /* of the present body window */
+    int64_t phase_end_us;              /* while asking: the deadline is looked at in steps */
     uint16_t request_text_len;
     char request_text[EXCHANGE_REQUEST_TEXT_MAX]; /* for the log */
     char head_block[EXCHANGE_HEAD_BLOCK];

@@ -202,6 +202,12 @@ void exchange_on_upstream(struct exchange *ex, unsigned events)
         exchange_read_answer(ex);
 }
 
+static void look_again(struct exchange *ex)
+{
+    int64_t left_ms = (ex->phase_end_us - worker_now_us(ex->worker)) / CLOCK_US_PER_MS + 1;
+    wheel_set(&ex->worker->wheel, &ex->up->deadline, left_ms < EXCHANGE_LOOK_MS ? left_ms : EXCHANGE_LOOK_MS);
+}
+
 /* A window in which enough moved is followed by another one. While the client is what we wait for, its own
  * deadline counts. */
 void exchange_on_upstream_timeout(struct exchange *ex)
@@ -214,6 +220,14 @@ void exchange_on_upstream_timeout(struct exchange *ex)
         exchange_broken(ex, true, "connecting timed out");
         return;
     case EXCHANGE_ASKING:
+        if (wire_is_unheard(&ex->up->wire)) {
+            exchange_broken(ex, false, "can't be reached any more");
+            return;
+        }
+        if (worker_now_us(ex->worker) < ex->phase_end_us) {
+            look_again(ex);
+            return;
+        }
         /* The client is what we wait for, and has a deadline of its own; unless it waits for a 100 itself. */
         if (!ex->request_whole && !sending && !exchange_awaits_continue(ex)) {
             exchange_arm(ex);

@@ -259,7 +259,7 @@ bool network_contains(const struct network *network, const uint8_t *address, siz
         return false;
     size_t whole = network->prefix / 8;
     unsigned rest = network->prefix % 8;
-    if (memcmp(network->bytes, address, whole) != 0)
+    if (whole > 0 && memcmp(network->bytes, address, whole) != 0)
         return false;
     return rest == 0 || ((network->bytes[whole] ^ address[whole]) & (0xff00 >> rest) & 0xff) == 0;
 }

@@ -128,6 +128,14 @@ void upconn_drop_unnamed(struct worker *worker)
     }
 }
 
+void upconn_drop_endpoint(struct worker *worker, struct endpoint *endpoint)
+{
+    struct endpoint_local *local = registry_local(worker->registry, worker->index, endpoint->slot);
+    struct upconn *up, *next;
+    list_for_each_safe (up, next, &local->idle, pool)
+        upconn_close(up);
+}
+
 void upconn_drop_all(struct worker *worker)
 {
     struct upconn *up, *next;

@@ -43,4 +43,6 @@ void upconn_give_back(struct upconn *up);
 void upconn_close(struct upconn *up);
 /* Closes pooled ones of endpoints that take no new requests. */
 void upconn_drop_unnamed(struct worker *worker);
+/* Closes this worker's pooled ones of an endpoint. */
+void upconn_drop_endpoint(struct worker *worker, struct endpoint *endpoint);
 void upconn_drop_all(struct worker *worker);

@@ -75,19 +75,25 @@ static void on_renewed(void *arg, int result, enum error_kind kind, const char *
         log_warning(NULL, "can't renew our certificate: %s", reason ? reason : strerror(-result));
         return;
     }
-    if (identity_save_cert(u->identity_dir, identity->cert_pem, &err) < 0 || load_identity(u, &err) < 0)
+    bool expired = identity_is_expired(&u->id, loop_wall(u->routerd->loop));
+    if (identity_save_cert(u->identity_dir, identity->cert_pem, &err) < 0 || load_identity(u, &err) < 0) {
         log_error(NULL, "can't take over our renewed certificate: %s", err.text);
-    else
-        log_info(NULL, "our certificate was renewed");
+        return;
+    }
+    log_info(NULL, "our certificate was renewed");
+    if (expired && u->link)
+        link_close(u->link, "coming back with a renewed certificate");
 }
 
 static void on_renew_timer(void *arg)
 {
     struct uplink *u = arg;
     struct error err;
-    timer_set(&u->renew, UPLINK_RENEW_CHECK_MS);
-    if (u->plain || u->renewing || !uplink_is_connected(u) ||
-        !identity_wants_renewal(&u->id, loop_wall(u->routerd->loop)))
+    if (u->plain)
+        return;
+    wall_t now = loop_wall(u->routerd->loop);
+    timer_set(&u->renew, identity_renewal_check_ms(&u->id, now));
+    if (u->renewing || !uplink_is_connected(u) || !identity_wants_renewal(&u->id, now))
         return;
     _cleanup_(free_ptr) char *csr = NULL;
     if (pki_csr_new(u->id.key_pem, u->id.name, &csr, &err) < 0) {

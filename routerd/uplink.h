@@ -11,7 +11,6 @@
 
 #define UPLINK_RETRY_MIN_MS     200
 #define UPLINK_RETRY_MAX_MS     10000
-#define UPLINK_RENEW_CHECK_MS   60000
 #define UPLINK_RENEW_TIMEOUT_MS 30000
 
 struct routerd;
