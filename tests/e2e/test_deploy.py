@@ -84,7 +84,8 @@ def test_scale_changes_how_many_answer(fleet, shop):
 
 def test_hosts_named_are_obeyed(fleet, shop):
     fleet.ctl("deploy", "auth", "--host=app2")
-    hosts = {i["host"] for i in fleet.instances("auth") if i["phase"] in ("running", "probing", "starting")}
+    live = [r["version"] for r in fleet.list().values() if r["service"] == "auth" and r["traffic_percent"] == 100]
+    hosts = {i["host"] for i in fleet.instances("auth") if i["version"] in live and i["phase"] == "running"}
     assert hosts == {"app2"}, hosts
 
 

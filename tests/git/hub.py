@@ -28,11 +28,11 @@ class Refused(Exception):
 class Link:
     """One link: frames of JSON-RPC over a socket."""
 
-    def __init__(self, sock, program="test", **hello):
+    def __init__(self, sock, program="test", features=("orders/1", "table/1", "streams/1"), **hello):
         self.sock = sock
         self.buffer = b""
         self.ids = 0
-        self.hello = self.call("hello", protocol=1, program=program, version="0", features=[], **hello)
+        self.hello = self.call("hello", protocol=1, program=program, version="0", features=list(features), **hello)
 
     def send(self, message):
         data = json.dumps(message).encode()
