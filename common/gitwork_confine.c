@@ -144,17 +144,3 @@ int job_run(const struct job *job, char **args, int n_args, struct error *err)
     execv(args[0], args);
     return error_set_errno(err, -errno, "can't run %s", args[0]);
 }
-
-/* In test builds: the leak check at exit reads /proc, which a confined process can't. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CONFINE_NO_LEAK_CHECK
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(CONFINE_NO_LEAK_CHECK)
-const char *__asan_default_options(void);
-const char *__asan_default_options(void)
-{
-    return "detect_leaks=0";
-}
-#endif

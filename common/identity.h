@@ -37,7 +37,7 @@ bool identity_wants_renewal(const struct identity *id, wall_t now);
 /* The hub takes nothing but `renew` from a link that began with such a certificate: after it, connect anew. */
 bool identity_is_expired(const struct identity *id, wall_t now);
 /* When to ask identity_wants_renewal() again: often enough for certificates of any length. */
-#define IDENTITY_CHECKS 10 /* in what is left of the lifetime */
+#define IDENTITY_CHECKS       10 /* in what is left of the lifetime */
 #define IDENTITY_CHECK_MIN_MS 1000
 #define IDENTITY_CHECK_MAX_MS 3600000
 int64_t identity_renewal_check_ms(const struct identity *id, wall_t now);

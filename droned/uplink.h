@@ -11,11 +11,11 @@
 #include "common/messages.h"
 #include "common/stream.h"
 
-#define UPLINK_RETRY_MIN_MS       200
-#define UPLINK_RETRY_MAX_MS       10000
-#define UPLINK_RENEW_TIMEOUT_MS   30000
-#define UPLINK_REPORT_TIMEOUT_MS  60000
-#define UPLINK_REPORT_RETRY_MS    5000
+#define UPLINK_RETRY_MIN_MS      200
+#define UPLINK_RETRY_MAX_MS      10000
+#define UPLINK_RENEW_TIMEOUT_MS  30000
+#define UPLINK_REPORT_TIMEOUT_MS 60000
+#define UPLINK_REPORT_RETRY_MS   5000
 
 struct droned;
 struct tls_context;
