@@ -55,8 +55,8 @@ static int load(struct feed *feed, struct error *err)
     r = compile_text(feed, strbuf_str(&text), text.len, &table, err);
     if (r < 0)
         return error_prefix(err, "%s", feed->path);
-    log_info(NULL, "%s: epoch %" PRId64 ", %u routes to %u services", feed->path, table->epoch,
-        table->n_routes, table->n_services);
+    log_info(NULL, "%s: epoch %" PRId64 ", routes %u, services %u", feed->path, table->epoch, table->n_routes,
+        table->n_services);
     routerd_serve(feed->routerd, table, NULL, NULL);
     return 0;
 }
@@ -176,7 +176,7 @@ int feed_commit(struct feed *feed, int64_t epoch, void (*fn)(void *arg), void *a
     if (rename(feed->next_path, feed->path) < 0)
         return error_set_errno(err, -errno, "can't rename %s", feed->next_path);
     sync_folder(routerd->settings.state_directory);
-    log_info(NULL, "epoch %" PRId64 ": %u routes to %u services", epoch, feed->next->n_routes,
+    log_info(NULL, "epoch %" PRId64 ": routes %u, services %u", epoch, feed->next->n_routes,
         feed->next->n_services);
     routerd_serve(routerd, steal_ptr(feed->next), fn, arg);
     return 0;
