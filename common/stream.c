@@ -469,8 +469,3 @@ int stream_credentials(const struct stream *s, uid_t *ret_uid, gid_t *ret_gid)
     *ret_gid = cred.gid;
     return 0;
 }
-
-struct loop *stream_loop(const struct stream *s)
-{
-    return s->loop;
-}

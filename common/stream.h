@@ -89,7 +89,6 @@ const char *stream_peer(const struct stream *stream);            /* "10.0.0.5:51
 const char *stream_local(const struct stream *stream);           /* our end; "" if not connected */
 /* Of a unix socket, by the kernel. -ENOTSUP for others. */
 _must_check_ int stream_credentials(const struct stream *stream, uid_t *ret_uid, gid_t *ret_gid);
-struct loop *stream_loop(const struct stream *stream);
 
 /* --- listening -------------------------------------------------------------------------------------------- */
 

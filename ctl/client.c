@@ -404,11 +404,6 @@ const char *client_pin(const struct client *client)
     return client->shown;
 }
 
-const char *client_address(const struct client *client)
-{
-    return client->address;
-}
-
 const struct remote *client_remote(const struct client *client)
 {
     return client->remote;

@@ -63,7 +63,6 @@ void client_catch_interrupt(struct client *client);
 
 /* Key of the hub's CA as shown, hex; "" on the local socket. */
 const char *client_pin(const struct client *client);
-const char *client_address(const struct client *client);
 /* The remote in use, NULL on the local socket. */
 const struct remote *client_remote(const struct client *client);
 

@@ -99,4 +99,3 @@ void systemd_kill(struct systemd *systemd, const char *unit, int signal, systemd
 void systemd_reset_failed(struct systemd *systemd, const char *unit, systemd_done_fn fn, void *arg);
 /* No callback with this arg comes any more; the jobs themselves go on. */
 void systemd_forget(struct systemd *systemd, const void *arg);
-size_t systemd_jobs(const struct systemd *systemd); /* asked for and not ended */

@@ -335,12 +335,3 @@ void systemd_forget(struct systemd *systemd, const void *arg)
             job->fn = NULL;
     }
 }
-
-size_t systemd_jobs(const struct systemd *systemd)
-{
-    struct job *job;
-    size_t n = 0;
-    list_for_each (job, &systemd->jobs, link)
-        n++;
-    return n;
-}

@@ -314,11 +314,6 @@ const char *ca_spki(const struct ca *ca)
     return ca->spki;
 }
 
-int64_t ca_certificate_ms(const struct ca *ca)
-{
-    return ca->certificate_ms;
-}
-
 int ca_sign(struct ca *ca, const char *csr_pem, enum role role, const char *name, char **ret_cert_pem,
     struct error *err)
 {

@@ -34,7 +34,6 @@ void ca_free(struct ca *ca);
 const char *ca_fleet(const struct ca *ca);
 const char *ca_cert_pem(const struct ca *ca);
 const char *ca_spki(const struct ca *ca); /* the pin: SHA-256 of the CA's public key, hex */
-int64_t ca_certificate_ms(const struct ca *ca);
 
 /* The key of the request, for one role and name. */
 _must_check_ int ca_sign(struct ca *ca, const char *csr_pem, enum role role, const char *name,
