@@ -29,7 +29,6 @@ struct front {
     size_t n_listeners, listeners_cap;
     struct stream_listener *local;
     struct tls_context *tls;
-    int port;
     struct list arrivals; /* struct arrival: handshakes under way */
     struct list guests;   /* struct guest: HTTP connections */
     size_t n_arrivals, n_guests;
@@ -216,8 +215,6 @@ static void on_renewed(void *arg)
 static void add_listener(struct front *front, int fd)
 {
     struct stream_options options = { .tls = front->tls };
-    if (front->n_listeners == 0)
-        front->port = wire_local_port(fd);
     front->listeners =
         xgrow(front->listeners, front->n_listeners, &front->listeners_cap, sizeof(*front->listeners));
     front->listeners[front->n_listeners++] =
@@ -301,9 +298,4 @@ void front_free(struct front *front)
         http_conn_free(list_first(&front->guests, struct guest, of_front)->conn);
     tls_context_free(front->tls);
     free(front);
-}
-
-int front_port(const struct front *front)
-{
-    return front->port;
 }

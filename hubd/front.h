@@ -17,5 +17,3 @@ struct hubd;
 /* Listens: on what systemd hands over as "hub" and "local", else on Listen= and LocalSocket=. */
 _must_check_ int front_new(struct hubd *hub, struct front **ret, struct error *err);
 void front_free(struct front *front);
-/* Port of the first listener, for tests and log lines. */
-int front_port(const struct front *front);
