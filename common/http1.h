@@ -119,6 +119,7 @@ struct http1_head {
     int status;
     struct http1_slice reason;
     /* both */
+    bool is_h2;      /* came as HTTP/2; minor is 1 */
     int minor;       /* 0 or 1 */
     bool keep_alive; /* what version and Connection ask for */
     enum http1_body_kind body;

@@ -157,6 +157,27 @@ static void forget(struct wire *wire)
     wire_init(wire, fn);
 }
 
+void wire_move(struct wire *from, struct wire *to)
+{
+    struct loop *loop = from->loop;
+    int fd = from->fd;
+
+    assert(wire_is_open(from) && !wire_is_open(to) && !from->connecting);
+    event_del(event_of(from));
+    task_done(&from->again);
+    to->tls = from->tls;
+    to->is_socket = from->is_socket;
+    to->readable = from->readable;
+    to->writable = from->writable;
+    to->eof = from->eof;
+    to->read_wants_write = from->read_wants_write;
+    to->write_wants_read = from->write_wants_read;
+    wire_init(from, from->fn);
+    watch(to, loop, fd);
+    if (to->readable || to->eof)
+        wire_again(to);
+}
+
 void wire_close(struct wire *wire)
 {
     if (!wire_is_open(wire))

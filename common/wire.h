@@ -81,6 +81,9 @@ void wire_adopt_accepted(struct wire *wire, struct loop *loop, int fd);
 /* Begins to connect; WIRE_CONNECTED or WIRE_CLOSED follows, never before this returned. Negative errno: could
  * not even begin. */
 _must_check_ int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address *address);
+/* `to` (wire_init'ed) goes on where `from` was, with its descriptor and TLS session; its events come from the next turn on.
+ * `from` is as never opened. */
+void wire_move(struct wire *from, struct wire *to);
 /* Closes at once, what is unsent is lost. No event comes after it. */
 void wire_close(struct wire *wire);
 /* The same, and the peer of a plain TCP connection sees a reset, not an end. */

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/conn_h1.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +10,7 @@
 #include "routerd/conn_h1_out.h"
 #include "routerd/endpoint.h"
 #include "routerd/exchange.h"
+#include "routerd/front.h"
 #include "routerd/routerd.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"
@@ -54,11 +53,10 @@ static void refuse(struct conn_h1 *c, const struct http1_fault *fault)
 {
     endpoint_count(&c->worker->counters.refused, 1);
     c->keep = false;
-    c->head_only = false;
     drop_in(c);
     /* What still comes can't be told apart from content. */
     http1_body_init(&c->body, HTTP1_BODY_CLOSE, 0);
-    conn_h1_own_answer(c, fault->status, fault->reason, 0);
+    conn_h1_refuse(c, fault);
     conn_h1_done(c);
 }
 
@@ -208,7 +206,6 @@ static void begin(struct conn_h1 *c, char *data, size_t len)
     c->minor = (uint8_t)head->minor;
     c->keep = head->keep_alive && !worker->stopping &&
         c->n_requests < (uint32_t)worker->settings->requests_per_connection;
-    c->head_only = head->method_id == HTTP1_METHOD_HEAD;
     c->chunked = c->cut_short = false;
     c->body_bytes = 0;
     http1_body_init(&c->body, head->body, head->content_length);
@@ -425,42 +422,33 @@ static void on_deadline(struct wheel_node *node)
 
 /* --- beginning ------------------------------------------------------------------------------------------- */
 
-static void describe_peer(struct conn_h1 *c, const struct wire_address *peer)
-{
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&peer->sa;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer->sa;
-    const uint8_t *bytes = NULL;
-    size_t len = 0;
-    if (peer->sa.ss_family == AF_INET) {
-        bytes = (const uint8_t *)&in->sin_addr;
-        len = 4;
-    } else if (peer->sa.ss_family == AF_INET6) {
-        bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-        bytes = in6->sin6_addr.s6_addr + (mapped ? 12 : 0);
-        len = mapped ? 4 : 16;
-    }
-    if (bytes)
-        inet_ntop(len == 4 ? AF_INET : AF_INET6, bytes, c->forward.peer, sizeof(c->forward.peer));
-    else
-        memcpy(c->forward.peer, "unknown", sizeof("unknown"));
-    c->forward.is_ipv6 = len == 16;
-    c->forward.trusted = routerd_trusts(c->worker->routerd, bytes, len);
-}
-
-void conn_h1_new(struct worker *worker, int fd, const struct wire_address *peer)
+static struct conn_h1 *new_conn(struct worker *worker)
 {
     struct conn_h1 *c = xcalloc(1, sizeof(*c));
     c->worker = worker;
     c->state = CONN_HEAD;
-    describe_peer(c, peer);
     wheel_node_init(&c->deadline, on_deadline);
     wire_init(&c->wire, on_wire);
-    wire_adopt_accepted(&c->wire, worker->loop, fd);
     list_append(&worker->conns, &c->link);
     endpoint_count(&worker->counters.connections, 1);
     endpoint_count(&worker->counters.accepted, 1);
     wheel_set(&worker->wheel, &c->deadline, worker->settings->head_ms);
+    return c;
+}
+
+void conn_h1_new(struct worker *worker, int fd, const struct wire_address *peer)
+{
+    struct conn_h1 *c = new_conn(worker);
+    front_describe(worker, peer, &c->forward);
+    wire_adopt_accepted(&c->wire, worker->loop, fd);
     /* The kernel hands over a connection when its first bytes are there: reading at once saves a turn. */
     c->wire.readable = c->wire.writable = true;
     run(c);
+}
+
+void conn_h1_take(struct worker *worker, struct wire *from, const struct forward *forward)
+{
+    struct conn_h1 *c = new_conn(worker);
+    c->forward = *forward;
+    wire_move(from, &c->wire);
 }

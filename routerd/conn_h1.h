@@ -45,7 +45,6 @@ struct conn_h1 {
     uint8_t minor;
     bool in_fresh;  /* `in` has not been looked at */
     bool keep;      /* another request may follow */
-    bool head_only; /* the answer to HEAD */
     bool chunked;   /* the answer is framed so */
     bool cut_short; /* an end now would make the answer look whole: reset instead */
     bool running;
@@ -54,6 +53,8 @@ struct conn_h1 {
 
 /* fd is taken. */
 void conn_h1_new(struct worker *worker, int fd, const struct wire_address *peer);
+/* The same with a wire that is open already (TLS, or behind a PROXY header); `from` is closed behind it. */
+void conn_h1_take(struct worker *worker, struct wire *from, const struct forward *forward);
 /* At once; an exchange is aborted. */
 void conn_h1_close(struct conn_h1 *conn);
 bool conn_h1_is_idle(const struct conn_h1 *conn);

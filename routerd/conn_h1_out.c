@@ -6,6 +6,7 @@
 
 #include "routerd/conn_h1.h"
 #include "routerd/endpoint.h"
+#include "routerd/own_answer.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"
 
@@ -130,12 +131,13 @@ static enum answer_framing choose_framing(const struct conn_h1 *c, const struct 
     return c->minor == 1 ? ANSWER_CHUNKED : ANSWER_UNTIL_CLOSE;
 }
 
-static void answer(void *client, const struct http1_head *head, bool upgrade, const char *cookie,
+static void answer(void *client, const struct http1_head *head, const struct answer_extra *extra,
     struct iovec *content, int n, bool end)
 {
     struct conn_h1 *c = client;
     struct worker *worker = c->worker;
-    struct answer_style style = { .framing = choose_framing(c, head), .upgrade = upgrade, .cookie = cookie };
+    bool upgrade = extra->upgrade;
+    struct answer_style style = { .framing = choose_framing(c, head), .extra = *extra };
     /* An answer that overtakes its request ends the connection: what of the request still comes is not read. */
     c->keep = c->keep && !worker->stopping && http1_body_is_whole(&c->body) &&
         style.framing != ANSWER_UNTIL_CLOSE && !upgrade;
@@ -184,21 +186,16 @@ static void informational(void *client, const struct http1_head *head)
     (void)put(c, &part, 1);
 }
 
-void conn_h1_own_answer(struct conn_h1 *c, int status, const char *text, int retry_after_s)
+void conn_h1_refuse(struct conn_h1 *c, const struct http1_fault *fault)
 {
-    struct http1_out out;
+    struct worker *worker = c->worker;
+    struct own_answer own = { .status = fault->status, .text = fault->reason };
+    struct answer_extra extra = { .tls = c->forward.tls };
+    struct iovec part;
     if (c->state == CONN_CLOSED)
         return;
-    c->keep = c->keep && !c->worker->stopping && http1_body_is_whole(&c->body);
-    http1_out_init(&out, c->worker->head_out, WORKER_HEAD_OUT);
-    headers_own_answer(&out, status, text, retry_after_s, !c->keep, c->head_only);
-    struct iovec part = { out.data, out.len };
-    (void)put(c, &part, 1);
-}
-
-static void own_answer(void *client, int status, const char *text, int retry_after_s)
-{
-    conn_h1_own_answer(client, status, text, retry_after_s);
+    int n = own_answer_make(&own, HTTP1_METHOD_OTHER, &worker->own, &worker->answer, &part);
+    answer(c, &worker->answer, &extra, &part, n, true);
 }
 
 static void reset(void *client, const char *reason)
@@ -247,7 +244,6 @@ const struct client_ops conn_h1_ops = {
     .answer = answer,
     .content = content,
     .informational = informational,
-    .own_answer = own_answer,
     .reset = reset,
     .is_congested = is_congested,
     .credit = credit,

@@ -11,7 +11,8 @@ struct conn_h1;
 
 extern const struct client_ops conn_h1_ops;
 
-void conn_h1_own_answer(struct conn_h1 *conn, int status, const char *text, int retry_after_s);
+/* An answer of the connection's own to what is no request. */
+void conn_h1_refuse(struct conn_h1 *conn, const struct http1_fault *fault);
 /* The exchange is over: the next request, or the end of the connection. */
 void conn_h1_done(struct conn_h1 *conn);
 /* Writes what waits. */

@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "routerd/endpoint.h"
 #include "routerd/match.h"
+#include "routerd/own_answer.h"
 #include "routerd/settings.h"
 #include "routerd/upconn.h"
 #include "routerd/worker.h"
@@ -63,66 +64,11 @@ static void recycle(void *p)
     worker->n_free_exchanges++;
 }
 
-static bool want_sample(struct worker *worker)
-{
-    if (worker->settings->sample_per_s == 0)
-        return false;
-    int64_t second = worker_now_us(worker) / CLOCK_US_PER_S;
-    if (second != worker->sample_second) {
-        worker->sample_second = second;
-        worker->sampled = 0;
-    }
-    return worker->sampled++ < worker->settings->sample_per_s;
-}
-
-static void record(struct exchange *ex, int64_t duration_us, const char *reason)
-{
-    struct worker *worker = ex->worker;
-    bool slow = worker->settings->slow_ms > 0 && duration_us > worker->settings->slow_ms * CLOCK_US_PER_MS &&
-        ex->state != EXCHANGE_TUNNEL;
-    if (!reason && ex->status < 500 && !slow && !want_sample(worker))
-        return;
-    struct access_record *r = access_begin(worker->access);
-    if (!r)
-        return;
-    r->duration_us = duration_us;
-    r->status = ex->status;
-    r->slow = slow;
-    r->reason = reason;
-    memcpy(r->request, ex->request_text, ex->request_text_len);
-    if (ex->table && ex->release)
-        snprintf(r->release, sizeof(r->release), "%s", ex->release->name);
-    if (ex->endpoint)
-        snprintf(r->endpoint, sizeof(r->endpoint), "%s", ex->endpoint->id);
-    access_commit(worker->access);
-}
-
-static void count_answer(struct exchange *ex, int64_t duration_us)
-{
-    struct worker *worker = ex->worker;
-    struct endpoint_local *local = registry_local(worker->registry, worker->index, ex->endpoint->slot);
-    endpoint_count(&local->requests, 1);
-    endpoint_count(&local->status[ex->status / 100], 1);
-    atomic_store_explicit(&local->last_hit_us, loop_wall(worker->loop).us, memory_order_relaxed);
-    if (ex->state != EXCHANGE_TUNNEL)
-        endpoint_count(&local->latency[latency_bucket(duration_us)], 1);
-}
-
-static void count_failure(struct exchange *ex)
-{
-    struct endpoint_local *local =
-        registry_local(ex->worker->registry, ex->worker->index, ex->endpoint->slot);
-    endpoint_count(&local->failures, 1);
-}
-
 /* Everything but the client's side ends. */
 static void release_all(struct exchange *ex, bool keep_upstream, const char *reason)
 {
     struct worker *worker = ex->worker;
-    int64_t duration_us = clock_mono().us - ex->started_us;
-    record(ex, duration_us, reason);
-    if (ex->endpoint && ex->head_answered)
-        count_answer(ex, duration_us);
+    exchange_record_end(ex, reason);
     struct upconn *up = ex->up;
     ex->up = NULL;
     if (up && keep_upstream)
@@ -132,7 +78,9 @@ static void release_all(struct exchange *ex, bool keep_upstream, const char *rea
     exchange_count_out(ex);
     if (ex->table)
         worker_table_release(worker, ex->table);
-    ex->table = NULL;
+    if (ex->rules_table)
+        worker_table_release(worker, ex->rules_table);
+    ex->table = ex->rules_table = NULL;
     list_remove(&ex->waiting);
     list_remove(&ex->link);
     wheel_node_done(&worker->wheel, &ex->deadline);
@@ -158,25 +106,41 @@ void exchange_finish(struct exchange *ex)
         ops->done(client);
 }
 
-void exchange_fail(struct exchange *ex, int status, const char *text, int retry_after_s, const char *reason)
+void exchange_fail_with(struct exchange *ex, const struct own_answer *own, const char *reason)
 {
+    struct worker *worker = ex->worker;
     const struct client_ops *ops = ex->ops;
     void *client = ex->client;
+    struct answer_extra extra = { .rules = ex->rules, .tls = ex->client_tls };
     bool answered = ex->head_answered;
     ex->ops = NULL;
     if (!answered)
-        ex->status = status;
+        ex->status = own->status;
     if (!reason)
-        reason = status >= 500 ? text : NULL;
-    release_all(ex, false, reason);
-    if (!ops)
-        return;
-    if (answered) {
+        reason = own->status >= 500 ? own->text : NULL;
+    if (ops && answered) {
+        release_all(ex, false, reason);
         ops->reset(client, reason);
         return;
     }
-    ops->own_answer(client, status, text, retry_after_s);
-    ops->done(client);
+    if (ops) {
+        struct iovec content;
+        int n =
+            own_answer_make(own, (enum http1_method)ex->method_id, &worker->own, &worker->answer, &content);
+        ops->answer(client, &worker->answer, &extra, &content, n, true);
+        /* The client may be gone by now, and then has ended us. */
+        if (ex->state == EXCHANGE_OVER)
+            return;
+    }
+    release_all(ex, false, reason);
+    if (ops)
+        ops->done(client);
+}
+
+void exchange_fail(struct exchange *ex, int status, const char *text, int retry_after_s, const char *reason)
+{
+    struct own_answer own = { .status = status, .text = text, .retry_after_s = retry_after_s };
+    exchange_fail_with(ex, &own, reason);
 }
 
 void exchange_abort(struct exchange *ex, int status, const char *reason)
@@ -190,24 +154,6 @@ void exchange_abort(struct exchange *ex, int status, const char *reason)
 }
 
 /* --- beginning ------------------------------------------------------------------------------------------- */
-
-static void add_text(struct exchange *ex, struct http1_slice s)
-{
-    size_t room = sizeof(ex->request_text) - ex->request_text_len;
-    size_t n = s.len < room ? s.len : room;
-    if (n > 0)
-        memcpy(ex->request_text + ex->request_text_len, s.ptr, n);
-    ex->request_text_len = (uint16_t)(ex->request_text_len + n);
-}
-
-/* The parser let only visible ASCII into method, host and path. */
-static void describe(struct exchange *ex, const struct http1_head *head)
-{
-    add_text(ex, head->method);
-    add_text(ex, HTTP1_SLICE(" "));
-    add_text(ex, head->authority);
-    add_text(ex, head->path);
-}
 
 static void write_head(struct exchange *ex, const struct http1_head *head, const struct forward *forward)
 {
@@ -239,8 +185,9 @@ bool exchange_begin(struct exchange *ex, const struct http1_head *head, const st
     ex->request_framing = (uint8_t)head->body;
     ex->upgrade_asked = head->upgrade;
     ex->continue_asked = head->expect_continue;
+    ex->client_tls = forward->tls;
     ex->table = worker_table_hold(worker);
-    describe(ex, head);
+    exchange_describe(ex, head);
     if (ends_here(head)) {
         exchange_fail(ex, 200, MAX_FORWARDS_REACHED, 0, NULL);
         return false;
@@ -284,7 +231,7 @@ static void log_ejection(struct exchange *ex, const char *reason, int64_t ms)
 void exchange_endpoint_broke(struct exchange *ex, bool connecting, const char *reason)
 {
     int64_t ms;
-    count_failure(ex);
+    exchange_record_failure(ex);
     if (ex->n_tried < EXCHANGE_TRIES_MAX)
         ex->tried[ex->n_tried++] = ex->endpoint->slot;
     if (endpoint_failed(ex->endpoint, worker_now_us(ex->worker), connecting, &ms))

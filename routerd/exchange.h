@@ -31,20 +31,20 @@ struct endpoint;
 struct exchange;
 struct match_release;
 struct match_service;
+struct match_rules;
+struct own_answer;
 struct upconn;
 struct worker;
 struct worker_table;
 
 struct client_ops {
-    /* A whole answer's head from the endpoint, and the content that came with it. `end`: that is all. After it the
-     * exchange may be gone. Content is copied or written before this returns. */
-    void (*answer)(void *client, const struct http1_head *head, bool upgrade, const char *cookie,
+    /* An answer's head, the endpoint's or one of our own, and the content that came with it. `end`: that is all. After it
+     * the exchange may be gone. Content is copied or written before this returns. */
+    void (*answer)(void *client, const struct http1_head *head, const struct answer_extra *extra,
         struct iovec *content, int n, bool end);
     /* More content, the end, and trailers (NULL: none). */
     void (*content)(void *client, struct iovec *content, int n, bool end, const struct http1_head *trailers);
     void (*informational)(void *client, const struct http1_head *head);
-    /* An answer of our own instead of one from an endpoint. */
-    void (*own_answer)(void *client, int status, const char *text, int retry_after_s);
     /* The answer can't be completed: what went out must not look whole. */
     void (*reset)(void *client, const char *reason);
     bool (*is_congested)(void *client);
@@ -76,6 +76,8 @@ struct exchange {
     struct worker_table *table; /* what the three below point into; NULL in tunnels */
     const struct match_service *service;
     const struct match_release *release;
+    const struct match_rules *rules;  /* of the route; NULL: none */
+    struct worker_table *rules_table; /* what it points into, once `table` is a later one */
     struct endpoint *endpoint;
     struct upconn *up;
     bool counted; /* in the endpoint's in_flight */
@@ -96,9 +98,10 @@ struct exchange {
     bool upgrade_asked, continue_asked;
     bool slow;        /* the upstream took less than was offered */
     bool client_slow; /* the client did; set by its side */
-    bool end_shut;    /* tunnel: our direction is ended */
-    bool running;     /* inside the reading of an answer */
-    bool assigned;    /* a new cookie goes with the answer */
+    bool client_tls;
+    bool end_shut; /* tunnel: our direction is ended */
+    bool running;  /* inside the reading of an answer */
+    bool assigned; /* a new cookie goes with the answer */
     bool head_answered;
     bool cut_off;           /* an endpoint took it and did not answer */
     bool fresh_only;        /* pooled connections have failed it */
@@ -162,6 +165,8 @@ void exchange_count_in(struct exchange *ex);
 void exchange_count_out(struct exchange *ex);
 /* exchange.c: ends it with an answer of our own, if nothing was answered yet; else resets. */
 void exchange_fail(struct exchange *ex, int status, const char *text, int retry_after_s, const char *reason);
+/* The same with any answer (own_answer.h). */
+void exchange_fail_with(struct exchange *ex, const struct own_answer *answer, const char *reason);
 void exchange_finish(struct exchange *ex);
 /* exchange_answer.c */
 void exchange_read_answer(struct exchange *ex);
@@ -170,6 +175,10 @@ void exchange_broken(struct exchange *ex, bool connecting, const char *reason);
 void exchange_arm(struct exchange *ex);
 /* Counts a failure of the present endpoint, which is not picked again for this request. */
 void exchange_endpoint_broke(struct exchange *ex, bool connecting, const char *reason);
+/* exchange_record.c: what is counted and logged of an exchange. */
+void exchange_describe(struct exchange *ex, const struct http1_head *head);
+void exchange_record_end(struct exchange *ex, const char *reason);
+void exchange_record_failure(struct exchange *ex);
 /* exchange_send.c: writes what waits for the endpoint. */
 void exchange_flush(struct exchange *ex);
 void exchange_wake(struct exchange *ex);

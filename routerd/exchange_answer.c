@@ -209,7 +209,10 @@ static void final_head(struct exchange *ex, struct input *in)
     }
     exchange_arm(ex);
     ex->head_answered = true;
-    ex->ops->answer(ex->client, head, upgrade, ex->assigned ? cookie : NULL, parts, n, whole > 0);
+    struct answer_extra extra = {
+        .rules = ex->rules, .cookie = ex->assigned ? cookie : NULL, .upgrade = upgrade, .tls = ex->client_tls
+    };
+    ex->ops->answer(ex->client, head, &extra, parts, n, whole > 0);
     after_content(ex, in, whole, at_trailers);
 }
 

@@ -79,6 +79,7 @@ enum pick exchange_route(struct exchange *ex, const struct http1_head *head, str
     if (!route.service)
         return answer(refusal, 404, "no service for this host and path", 0);
     ex->service = route.service;
+    ex->rules = route.rules;
     ex->release = route.release;
     ex->pinned = route.pinned_by_host;
     if (route.pinned_by_host && !route.release)
@@ -114,7 +115,11 @@ void exchange_rebase(struct exchange *ex)
     }
     if (!release)
         return;
-    worker_table_release(worker, ex->table);
+    /* The rules go on pointing into the table that they were found in. */
+    if (ex->rules && !ex->rules_table)
+        ex->rules_table = ex->table;
+    else
+        worker_table_release(worker, ex->table);
     ex->table = worker_table_hold(worker);
     ex->endpoint = NULL; /* nothing keeps that one any more */
     ex->service = service;

@@ -176,14 +176,14 @@ void headers_answer(struct http1_out *out, const struct http1_head *head, const 
             continue;
         add_field(out, f);
     }
-    if (style->cookie)
-        http1_out_field_str(out, "Set-Cookie", style->cookie);
+    if (style->extra.cookie)
+        http1_out_field_str(out, "Set-Cookie", style->extra.cookie);
     if (style->framing == ANSWER_CHUNKED)
         http1_out_literal(out, "Transfer-Encoding: chunked\r\n");
     else if (style->framing == ANSWER_AS_IT_IS && head->has_content_length && head->status >= 200 &&
         head->status != 204)
         http1_out_content_length(out, head->content_length);
-    if (style->upgrade || head->status == 426) {
+    if (style->extra.upgrade || head->status == 426) {
         http1_out_literal(out, "Connection: upgrade\r\nUpgrade: ");
         add_joined(out, head, HTTP1_FIELD_UPGRADE);
         http1_out_literal(out, "\r\n");
@@ -202,26 +202,28 @@ void headers_trailers(struct http1_out *out, const struct http1_head *trailers)
     http1_out_end(out);
 }
 
-void headers_own_answer(
-    struct http1_out *out, int status, const char *text, int retry_after_s, bool close, bool head_only)
+int headers_answer_fields(
+    const struct http1_head *head, const struct answer_extra *extra, struct http1_field *ret, int max)
 {
-    http1_out_status_line(out, status, (struct http1_slice){ "", 0 });
-    http1_out_literal(out, "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
-    if (retry_after_s > 0) {
-        http1_out_literal(out, "Retry-After: ");
-        http1_out_uint(out, (uint64_t)retry_after_s);
-        http1_out_literal(out, "\r\n");
+    int n = 0;
+    for (unsigned i = 0; i < head->n_fields; i++) {
+        const struct http1_field *f = &head->fields[i];
+        if (answer_drops & UINT64_C(1) << f->id || f->listed)
+            continue;
+        if (n == max)
+            return -1;
+        ret[n++] = *f;
     }
-    http1_out_content_length(out, strlen(text) + 5);
-    if (close)
-        http1_out_literal(out, "Connection: close\r\n");
-    http1_out_end(out);
-    if (head_only)
-        return;
-    http1_out_uint(out, (uint64_t)status);
-    http1_out_literal(out, " ");
-    http1_out_str(out, text);
-    http1_out_literal(out, "\n");
+    if (extra->cookie) {
+        if (n == max)
+            return -1;
+        ret[n++] = (struct http1_field){ .name = "Set-Cookie",
+            .name_len = sizeof("Set-Cookie") - 1,
+            .value = extra->cookie,
+            .value_len = (uint32_t)strlen(extra->cookie),
+            .id = HTTP1_FIELD_SET_COOKIE };
+    }
+    return n;
 }
 
 /* --- networks -------------------------------------------------------------------------------------------- */

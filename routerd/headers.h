@@ -10,6 +10,8 @@
 
 #include "common/http1.h"
 
+struct match_rules;
+
 #define HEADERS_PSEUDONYM   "stagecoach"
 #define HEADERS_ADDRESS_MAX 48
 
@@ -32,23 +34,30 @@ enum answer_framing {
     ANSWER_UNTIL_CLOSE,
 };
 
+/* What the exchange knows of an answer beside its head; the same for every version of HTTP. */
+struct answer_extra {
+    const struct match_rules *rules; /* of the route, NULL: none */
+    const char *cookie;              /* a Set-Cookie value of our own, or NULL */
+    bool upgrade;                    /* 101: a tunnel follows, Connection and Upgrade pass */
+    bool tls;                        /* of the client's connection */
+};
+
 struct answer_style {
     enum answer_framing framing;
     bool close;          /* "Connection: close" */
     bool say_keep_alive; /* HTTP/1.0 clients have to be told */
-    bool upgrade;        /* 101: Connection and Upgrade pass */
-    const char *cookie;  /* a Set-Cookie value of our own, or NULL */
+    struct answer_extra extra;
 };
 
 /* The answer's head as the client gets it. */
 void headers_answer(struct http1_out *out, const struct http1_head *head, const struct answer_style *style);
+/* The same fields one by one, framing and connection aside, for versions that do not write text. Returns how many of at
+ * most `max` there are; negative: more. What they point to lives as long as head and extra. */
+int headers_answer_fields(
+    const struct http1_head *head, const struct answer_extra *extra, struct http1_field *ret, int max);
 
 /* Trailer fields and the empty line. */
 void headers_trailers(struct http1_out *out, const struct http1_head *trailers);
-
-/* An answer of the router's own, body included ("404 no such host\n"); head_only for HEAD. */
-void headers_own_answer(
-    struct http1_out *out, int status, const char *text, int retry_after_s, bool close, bool head_only);
 
 /* "10.0.0.0/8", "2001:db8::/32", "unix" */
 struct network {

@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/strv.h"
+#include "routerd/front.h"
 #include "routerd/routerd.h"
 #include "routerd/settings.h"
 
@@ -42,6 +43,29 @@ static void on_hangup(int signo, void *arg)
     daemon_ready("reloaded");
 }
 
+/* What systemd hands over says by its name what is spoken there. */
+static int take_sockets(struct routerd_socket **ret)
+{
+    static const struct {
+        const char *name;
+        unsigned flags;
+    } kinds[] = {
+        { "http", 0 },
+        { "https", LISTENER_TLS },
+        { "http-proxy", LISTENER_PROXY },
+        { "https-proxy", LISTENER_TLS | LISTENER_PROXY },
+    };
+    int n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        int *fds _cleanup_(free_ptr) = NULL;
+        int n_fds = daemon_take_fds(kinds[i].name, &fds);
+        *ret = xrealloc(*ret, (size_t)(n + n_fds + 1) * sizeof(**ret));
+        for (int j = 0; j < n_fds; j++)
+            (*ret)[n++] = (struct routerd_socket){ fds[j], kinds[i].flags };
+    }
+    return n;
+}
+
 static int refuse(const struct error *err)
 {
     log_error(NULL, "%s", err->text);
@@ -53,7 +77,6 @@ int main(int argc, char **argv)
     struct program program = { 0 };
     struct settings settings;
     struct error err;
-    int *fds = NULL;
 
     daemon_init("stagecoach-routerd");
     mallopt(M_TOP_PAD, HEAP_PAD);
@@ -69,8 +92,9 @@ int main(int argc, char **argv)
         return 2;
     }
     struct loop *loop = loop_new();
-    int n_fds = daemon_take_fds("http", &fds);
-    program.routerd = routerd_new(loop, &settings, fds, n_fds);
+    struct routerd_socket *sockets = NULL;
+    int n_sockets = take_sockets(&sockets);
+    program.routerd = routerd_new(loop, &settings, sockets, n_sockets);
     if (routerd_start(program.routerd, &err) < 0)
         return refuse(&err);
     loop_on_signal(loop, SIGTERM, on_end, &program);

@@ -153,7 +153,7 @@ struct match_route match_route(
     const struct match_table *table, struct http1_slice host, struct http1_slice path)
 {
     const struct match_index *index = table->index;
-    struct match_route ret = { NULL, NULL, false };
+    struct match_route ret = { .service = NULL };
     char name[MATCH_HOST_MAX] = "";
     size_t len = host.len;
     if (len > 0 && host.ptr[len - 1] == '.')

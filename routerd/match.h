@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/http1.h"
 
+struct match_rules; /* what else a route says (rules.h) */
 struct table;
 
 #define MATCH_SEGMENTS_MAX 32 /* of a route's path */
@@ -79,6 +80,7 @@ void match_free(struct match_table *table); /* NULL is fine */
 struct match_route {
     const struct match_service *service; /* NULL: no such host, or no route for that path */
     const struct match_release *release; /* the host names a version: it; NULL otherwise */
+    const struct match_rules *rules;     /* of the route; NULL: none */
     bool pinned_by_host;                 /* with release NULL: the host names a version that is not there */
 };
 

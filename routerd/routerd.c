@@ -20,6 +20,7 @@
 #include "common/wire.h"
 #include "routerd/endpoint.h"
 #include "routerd/feed.h"
+#include "routerd/front.h"
 #include "routerd/headers.h"
 #include "routerd/match.h"
 #include "routerd/traffic.h"
@@ -272,42 +273,65 @@ static void on_tick(void *arg)
 
 /* --- listening ------------------------------------------------------------------------------------------- */
 
+static void add_socket(struct routerd *r, int fd, unsigned flags)
+{
+    r->sockets = xrealloc(r->sockets, (size_t)(r->n_sockets + 1) * sizeof(*r->sockets));
+    r->sockets[r->n_sockets++] = (struct routerd_socket){ fd, flags };
+}
+
+/* "ADDRESS" or "ADDRESS,proxy" */
+static int open_listener(struct routerd *r, const char *text, unsigned flags, struct error *err)
+{
+    const char *comma = strchr(text, ',');
+    _cleanup_(free_ptr) char *address = comma ? xstrndup(text, (size_t)(comma - text)) : xstrdup(text);
+    int fd;
+    if (comma && strcmp(comma, ",proxy") != 0)
+        return error_set(err, -EINVAL, "Listen: \"%s\": behind an address only \",proxy\" may stand", text);
+    int result = wire_listen(address, flags & LISTENER_TLS ? 443 : 80, &fd, err);
+    if (result == 0)
+        add_socket(r, fd, flags | (comma ? LISTENER_PROXY : 0));
+    return result;
+}
+
 static int open_listeners(struct routerd *r, struct error *err)
 {
     char *address;
+    int result = 0;
     strv_for_each (address, r->settings.listen) {
-        int fd;
-        int result = wire_listen(address, 80, &fd, err);
-        if (result < 0)
-            return result;
-        r->fds = xrealloc(r->fds, (size_t)(r->n_fds + 1) * sizeof(int));
-        r->fds[r->n_fds++] = fd;
+        if (result == 0)
+            result = open_listener(r, address, 0, err);
     }
-    if (r->n_fds == 0)
+    strv_for_each (address, r->settings.listen_tls) {
+        if (result == 0)
+            result = open_listener(r, address, LISTENER_TLS, err);
+    }
+    if (result == 0 && r->n_sockets == 0)
         return error_set(err, -EINVAL,
-            "no socket to listen on: systemd hands over none named \"http\", and Listen= is empty");
-    return 0;
+            "no socket to listen on: systemd hands over none named \"http\" or \"https\", and Listen= is "
+            "empty");
+    return result;
 }
 
 /* Socket j is worker j's; with more sockets than workers some have several, with fewer some share one. */
 static int hand_out_listeners(struct routerd *r, struct error *err)
 {
-    unsigned n_fds = (unsigned)r->n_fds;
-    for (unsigned i = 0; i < (n_fds > r->n_workers ? n_fds : r->n_workers); i++) {
+    unsigned n = (unsigned)r->n_sockets;
+    for (unsigned i = 0; i < (n > r->n_workers ? n : r->n_workers); i++) {
         /* Every worker gets its own copy of the descriptors it shares. */
-        bool shared = i >= n_fds || i + n_fds < r->n_workers;
-        int fd = shared ? fcntl(r->fds[i % n_fds], F_DUPFD_CLOEXEC, 3) : r->fds[i];
+        struct routerd_socket *s = &r->sockets[i % n];
+        bool shared = i >= n || i + n < r->n_workers;
+        int fd = shared ? fcntl(s->fd, F_DUPFD_CLOEXEC, 3) : s->fd;
         if (fd < 0)
             return error_set_errno(err, -errno, "can't share a listening socket");
-        worker_listen(r->workers[i % r->n_workers], fd);
+        worker_listen(r->workers[i % r->n_workers], fd, s->flags);
         if (!shared)
-            r->fds[i] = -1;
+            s->fd = -1;
     }
-    for (unsigned i = 0; i < n_fds; i++)
-        close_fd(&r->fds[i]);
-    free(r->fds);
-    r->fds = NULL;
-    r->n_fds = 0;
+    for (unsigned i = 0; i < n; i++)
+        close_fd(&r->sockets[i].fd);
+    free(r->sockets);
+    r->sockets = NULL;
+    r->n_sockets = 0;
     return 0;
 }
 
@@ -373,14 +397,15 @@ static int serve_nothing_yet(struct routerd *r, struct error *err)
     return result;
 }
 
-struct routerd *routerd_new(struct loop *loop, struct settings *settings, int *fds, int n_fds)
+struct routerd *routerd_new(
+    struct loop *loop, struct settings *settings, struct routerd_socket *sockets, int n_sockets)
 {
     struct routerd *r = xcalloc(1, sizeof(*r));
     r->loop = loop;
     r->settings = *settings;
     memset(settings, 0, sizeof(*settings));
-    r->fds = fds;
-    r->n_fds = n_fds;
+    r->sockets = sockets;
+    r->n_sockets = n_sockets;
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     r->n_workers = (unsigned)(r->settings.workers > 0 ? r->settings.workers
             : cpus < 1                                ? 1
@@ -400,7 +425,7 @@ struct routerd *routerd_new(struct loop *loop, struct settings *settings, int *f
 int routerd_start(struct routerd *r, struct error *err)
 {
     int result = read_trusted(r, err);
-    if (result == 0 && r->n_fds == 0)
+    if (result == 0 && r->n_sockets == 0)
         result = open_listeners(r, err);
     if (result == 0)
         result = hand_out_listeners(r, err);
@@ -469,9 +494,9 @@ void routerd_free(struct routerd *r)
     io_free(r->wake_io);
     close(r->wake_fd);
     registry_free(r->registry);
-    for (int i = 0; i < r->n_fds; i++)
-        close_fd(&r->fds[i]);
-    free(r->fds);
+    for (int i = 0; i < r->n_sockets; i++)
+        close_fd(&r->sockets[i].fd);
+    free(r->sockets);
     free(r->live_serials);
     free(r->trusted);
     config_clear(&settings_table, &r->settings);

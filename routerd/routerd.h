@@ -38,14 +38,19 @@ enum routerd_wake {
 /* All workers serve the table that was given to routerd_serve. */
 typedef void (*routerd_served_fn)(void *arg);
 
+struct routerd_socket {
+    int fd;
+    unsigned flags; /* enum listener_flags (front.h) */
+};
+
 struct routerd {
     struct settings settings;
     struct loop *loop;
     struct registry *registry;
     struct worker **workers;
     unsigned n_workers;
-    int *fds; /* listening sockets until the workers have them */
-    int n_fds;
+    struct routerd_socket *sockets; /* that listen, until the workers have them */
+    int n_sockets;
     struct assign_key cookie_key; /* set before the workers start */
     struct network *trusted;
     size_t n_trusted;
@@ -72,8 +77,9 @@ struct routerd {
     char status[160]; /* as told last */
 };
 
-/* settings are taken over. fds: listening sockets, taken; without any, Listen= of the settings counts. */
-struct routerd *routerd_new(struct loop *loop, struct settings *settings, int *fds, int n_fds);
+/* settings and sockets are taken over; without any socket, Listen= and ListenTLS= of the settings count. */
+struct routerd *routerd_new(
+    struct loop *loop, struct settings *settings, struct routerd_socket *sockets, int n_sockets);
 /* Loads what there is of a table, starts workers, feed and hub link. */
 _must_check_ int routerd_start(struct routerd *routerd, struct error *err);
 /* Requests finish, at most 5 s long; then the loop is stopped. */

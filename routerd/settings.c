@@ -17,6 +17,8 @@ static const struct option_row rows[] = {
       "A routing table to serve and to watch; with it no hub is asked." },
     { "Router",   "Listen",           OPTION_STRV,     AT(listen),          0, 0, "",
       "Addresses to listen on where systemd hands over no sockets, as 0.0.0.0:80." },
+    { "Router",   "ListenTLS",        OPTION_STRV,     AT(listen_tls),      0, 0, "",
+      "The same for TLS, as 0.0.0.0:443; \",proxy\" behind an address: a PROXY header comes first." },
     { "Router",   "TrustedProxies",   OPTION_STRV,     AT(trusted_proxies), 0, 0, "",
       "Networks whose X-Forwarded-* and Forwarded fields are believed, as 10.0.0.0/8." },
     { "Router",   "CookieKey",        OPTION_STRING,   AT(cookie_key),      0, 0, "",

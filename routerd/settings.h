@@ -13,8 +13,8 @@ struct settings {
     /* [Router] */
     int64_t workers;
     char *state_directory;
-    char *table;   /* a file to serve and watch; empty: the hub's */
-    char **listen; /* addresses, where systemd hands over no sockets */
+    char *table;                 /* a file to serve and watch; empty: the hub's */
+    char **listen, **listen_tls; /* addresses, where systemd hands over no sockets */
     char **trusted_proxies;
     char *cookie_key; /* file; empty: by the fleet, or made in the state directory */
     char *hub;        /* empty: the one that was joined */

@@ -11,6 +11,7 @@
 #include "common/wire.h"
 #include "routerd/conn_h1.h"
 #include "routerd/exchange.h"
+#include "routerd/front.h"
 #include "routerd/match.h"
 #include "routerd/routerd.h"
 #include "routerd/settings.h"
@@ -100,13 +101,17 @@ static void pause_listeners(struct worker *worker, bool pause)
         return;
     worker->listeners_paused = pause;
     for (unsigned i = 0; i < worker->n_listeners; i++)
-        wire_listener_pause(worker->listeners[i], pause);
+        wire_listener_pause(worker->listeners[i].listener, pause);
 }
 
 static void on_accept(void *arg, int fd, const struct wire_address *peer)
 {
-    struct worker *worker = arg;
-    conn_h1_new(worker, fd, peer);
+    const struct worker_listener *l = arg;
+    struct worker *worker = l->worker;
+    if (l->flags)
+        front_new(worker, fd, peer, l->flags);
+    else
+        conn_h1_new(worker, fd, peer);
     if (is_full(worker))
         pause_listeners(worker, true);
 }
@@ -114,7 +119,7 @@ static void on_accept(void *arg, int fd, const struct wire_address *peer)
 static void close_listeners(struct worker *worker)
 {
     for (unsigned i = 0; i < worker->n_listeners; i++)
-        wire_listener_free(worker->listeners[i]);
+        wire_listener_free(worker->listeners[i].listener);
     worker->n_listeners = 0;
 }
 
@@ -204,7 +209,7 @@ static void on_beat(void *arg)
     struct worker *worker = arg;
     int64_t starved = 0;
     for (unsigned i = 0; i < worker->n_listeners; i++)
-        starved += wire_listener_starved(worker->listeners[i]);
+        starved += wire_listener_starved(worker->listeners[i].listener);
     atomic_store_explicit(&worker->counters.starved, starved, memory_order_relaxed);
     endpoint_count(&worker->counters.beat, 1);
     timer_set(&worker->beat, WORKER_BEAT_MS);
@@ -254,13 +259,15 @@ struct worker *worker_new(struct routerd *routerd, unsigned index)
     return w;
 }
 
-void worker_listen(struct worker *worker, int fd)
+void worker_listen(struct worker *worker, int fd, unsigned flags)
 {
     if (worker->n_listeners == WORKER_LISTENERS_MAX) {
         close(fd);
         return;
     }
-    worker->listeners[worker->n_listeners++] = wire_listener_new(worker->loop, fd, on_accept, worker);
+    struct worker_listener *l = &worker->listeners[worker->n_listeners++];
+    *l = (struct worker_listener){ .worker = worker, .flags = flags };
+    l->listener = wire_listener_new(worker->loop, fd, on_accept, l);
 }
 
 static void *thread_main(void *arg)

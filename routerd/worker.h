@@ -15,6 +15,7 @@
 #include "common/loop.h"
 #include "routerd/access.h"
 #include "routerd/endpoint.h"
+#include "routerd/own_answer.h"
 #include "routerd/queue.h"
 #include "routerd/wheel.h"
 
@@ -47,6 +48,12 @@ struct worker_counters {
     _Atomic int64_t starved; /* how often accepting ran out of descriptors */
 };
 
+struct worker_listener {
+    struct worker *worker;
+    struct wire_listener *listener;
+    unsigned flags; /* enum listener_flags */
+};
+
 struct worker {
     struct routerd *routerd;
     const struct settings *settings;
@@ -61,11 +68,12 @@ struct worker {
     char *buffer;             /* WORKER_BUFFER: what was read this moment */
     char *head_out;           /* WORKER_HEAD_OUT: an answer's head on its way */
     struct http1_head head;   /* of the request being begun */
-    struct http1_head answer; /* of the answer being read */
+    struct http1_head answer; /* of the answer being read, or made */
+    struct own_answer_store own;
     struct http1_limits limits;
     struct block_pool blocks;
 
-    struct wire_listener *listeners[WORKER_LISTENERS_MAX];
+    struct worker_listener listeners[WORKER_LISTENERS_MAX];
     unsigned n_listeners;
     bool listeners_paused;
     struct list conns;
@@ -97,8 +105,8 @@ struct worker {
 
 struct worker *worker_new(struct routerd *routerd, unsigned index);
 void worker_free(struct worker *worker); /* joined, or never started */
-/* Before the thread starts. fd is taken. */
-void worker_listen(struct worker *worker, int fd);
+/* Before the thread starts. fd is taken. flags: enum listener_flags. */
+void worker_listen(struct worker *worker, int fd, unsigned flags);
 int worker_start(struct worker *worker);
 
 /* --- main thread ----------------------------------------------------------------------------------------- */

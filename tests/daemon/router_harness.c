@@ -143,12 +143,12 @@ struct router *router_start(const char *table, const char *hub, const char *cons
         router_put_file(router, table);
     set_settings(&settings, router, table, hub, extra);
 
-    int *fds = xmalloc(sizeof(int));
-    if (wire_listen("127.0.0.1:0", 0, &fds[0], &err) < 0)
+    struct routerd_socket *sockets = xcalloc(1, sizeof(*sockets));
+    if (wire_listen("127.0.0.1:0", 0, &sockets[0].fd, &err) < 0)
         die(err.text);
-    router->port = wire_local_port(fds[0]);
+    router->port = wire_local_port(sockets[0].fd);
     router->loop = loop_new();
-    router->routerd = routerd_new(router->loop, &settings, fds, 1);
+    router->routerd = routerd_new(router->loop, &settings, sockets, 1);
     if (routerd_start(router->routerd, &err) < 0)
         die(err.text);
     h->router = router;

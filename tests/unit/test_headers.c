@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/headers.h"
+#include "routerd/own_answer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -83,26 +84,33 @@ static void a_style_decides_about_the_connection(void **state)
     assert_non_null(strstr(
         answer(text, &(struct answer_style){ .say_keep_alive = true }), "\r\nConnection: keep-alive\r\n"));
     assert_non_null(
-        strstr(answer(text, &(struct answer_style){ .cookie = "x=y" }), "\r\nSet-Cookie: x=y\r\n"));
+        strstr(answer(text, &(struct answer_style){ .extra.cookie = "x=y" }), "\r\nSet-Cookie: x=y\r\n"));
     assert_null(
         strstr(answer(text, &(struct answer_style){ .framing = ANSWER_UNTIL_CLOSE }), "Content-Length"));
     assert_non_null(strstr(answer("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n\r\n",
-                               &(struct answer_style){ .upgrade = true }),
+                               &(struct answer_style){ .extra.upgrade = true }),
         "\r\nConnection: upgrade\r\nUpgrade: a, b\r\n"));
 }
 
 static void own_answers_are_whole(void **state)
 {
-    static struct http1_head head;
+    static struct http1_head made, head;
+    struct own_answer own = { .status = 503, .text = "no endpoint", .retry_after_s = 1 };
     struct http1_fault fault;
     for (int head_only = 0; head_only < 2; head_only++) {
+        struct own_answer_store store;
         struct http1_out out;
+        struct iovec part;
+        enum http1_method method = head_only ? HTTP1_METHOD_HEAD : HTTP1_METHOD_GET;
+        int n = own_answer_make(&own, method, &store, &made, &part);
         http1_out_init(&out, block, sizeof(block));
-        headers_own_answer(&out, 503, "no endpoint", 1, true, head_only);
-        assert_int_equal(
-            http1_response_parse(block, out.len, NULL, HTTP1_METHOD_GET, &head, &fault), HTTP1_DONE);
+        headers_answer(&out, &made, &(struct answer_style){ .close = true });
+        assert_int_equal(http1_response_parse(block, out.len, NULL, method, &head, &fault), HTTP1_DONE);
         assert_int_equal(head.status, 503);
-        assert_int_equal(out.len - head.size, head_only ? 0 : head.content_length);
+        assert_int_equal(head.content_length, strlen("503 no endpoint\n"));
+        assert_int_equal(n, head_only ? 0 : 1);
+        if (n > 0)
+            assert_memory_equal(part.iov_base, "503 no endpoint\n", part.iov_len);
         assert_false(head.keep_alive);
         assert_non_null(http1_find_name(&head, "retry-after"));
     }

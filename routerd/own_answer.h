@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Answers of the router's own: errors, redirects, small files. Made as a parsed head plus content, so that they go to
+ * clients of any HTTP version the same way as an endpoint's. Pure. */
+
+#include <stddef.h>
+#include <sys/uio.h>
+
+#include "common/http1.h"
+
+#define OWN_ANSWER_TEXT_MAX 512
+
+struct own_answer {
+    int status;
+    const char *text;                /* one line for people; goes as "503 text" where there is no body */
+    int retry_after_s;               /* 0: not said */
+    const char *location;            /* NULL: none */
+    const char *body, *content_type; /* NULL: the text, as text/plain */
+    size_t body_len;
+};
+
+/* What the head's fields point to. */
+struct own_answer_store {
+    char text[OWN_ANSWER_TEXT_MAX], retry_after[16];
+};
+
+/* Fills *head and *content; returns how many parts of content there are (0 or 1). Everything lives as long as `store`
+ * and what `own` points to. */
+int own_answer_make(const struct own_answer *own, enum http1_method method, struct own_answer_store *store,
+    struct http1_head *head, struct iovec *content);
