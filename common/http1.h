@@ -24,6 +24,7 @@
 #define HTTP1_HEAD_MAX             (64 * 1024)
 #define HTTP1_TARGET_MAX           (16 * 1024)
 #define HTTP1_METHOD_MAX           32
+#define HTTP1_FIELD_NAME_MAX       1024
 #define HTTP1_TRAILERS_MAX         (8 * 1024)
 #define HTTP1_CHUNK_LINE_MAX       256         /* of a size with its extensions */
 #define HTTP1_CHUNK_EXTENSIONS_MAX (16 * 1024) /* bytes of extensions in one body */
@@ -61,6 +62,8 @@ enum http1_field_id {
     HTTP1_FIELD_PROXY_CONNECTION,
     HTTP1_FIELD_SET_COOKIE,
     HTTP1_FIELD_TE,
+    HTTP1_FIELD_TRACEPARENT,
+    HTTP1_FIELD_TRACESTATE,
     HTTP1_FIELD_TRAILER,
     HTTP1_FIELD_TRANSFER_ENCODING,
     HTTP1_FIELD_UPGRADE,
@@ -70,6 +73,7 @@ enum http1_field_id {
     HTTP1_FIELD_X_FORWARDED_PORT,
     HTTP1_FIELD_X_FORWARDED_PROTO,
     HTTP1_FIELD_X_REAL_IP,
+    HTTP1_FIELD_X_REQUEST_ID,
     HTTP1_FIELD_X_STAGECOACH_VERSION,
     HTTP1_FIELD_MAX_
 };
@@ -167,6 +171,24 @@ enum http1_result http1_response_parse(const char *data, size_t len, const struc
  * Fields that frame, route or authorise are refused there (9110 6.5.1). */
 enum http1_result http1_trailers_parse(const char *data, size_t len, const struct http1_limits *limits,
     struct http1_head *ret, struct http1_fault *fault);
+
+/* --- heads that come as parts ------------------------------------------------------------------------------
+ * The same judgement for what does not come as HTTP/1 text (HTTP/2): begin, line, fields, judge. Slices point to the
+ * caller's memory. What HTTP/1 refuses is refused here too, and what HTTP/2 has no room for: fields of one hop, names in
+ * capitals, blanks around values. */
+
+void http1_parts_begin(struct http1_head *ret);
+/* `target` is the path of a URL ("/a?b") or "*". */
+enum http1_result http1_parts_line(struct http1_head *head, struct http1_slice method,
+    struct http1_slice target, const struct http1_limits *limits, struct http1_fault *fault);
+/* :authority is a Host field, the first one. */
+enum http1_result http1_parts_field(struct http1_head *head, struct http1_slice name,
+    struct http1_slice value, const struct http1_limits *limits, struct http1_fault *fault);
+/* The whole of it. `ends`: no content follows. Content without a length becomes HTTP1_BODY_CHUNKED; content with one must
+ * have it, which the caller counts. */
+enum http1_result http1_parts_judge(struct http1_head *head, bool ends, struct http1_fault *fault);
+/* The same for a trailer section: begin, fields, this. */
+enum http1_result http1_parts_judge_trailers(struct http1_head *trailers, struct http1_fault *fault);
 
 /* First field of that id or name, NULL if there is none. The name's case does not count. */
 const struct http1_field *http1_find(const struct http1_head *head, enum http1_field_id id);

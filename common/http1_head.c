@@ -8,8 +8,6 @@
 #include "common/http1_chars.h"
 #include "common/http1_meaning.h"
 
-#define FIELD_NAME_MAX 1024
-
 /* Where we are. Each step moves p behind what it understood, or leaves a result that ends the parse. */
 struct cursor {
     const char *p, *end;
@@ -55,8 +53,7 @@ static enum http1_result line_end(struct cursor *c)
 
 /* --- fields ---------------------------------------------------------------------------------------------- */
 
-/* A service that maps names to CGI variables can't tell Content_Length from Content-Length. */
-static bool imitates_known(const char *name, size_t len)
+bool http1_imitates_known(const char *name, size_t len)
 {
     char dashed[32];
     if (len > sizeof(dashed) || !memchr(name, '_', len))
@@ -72,7 +69,7 @@ static enum http1_result field_name(struct cursor *c, struct http1_field *f)
     while (c->p < c->end && http1_char_is(*c->p, HTTP1_CHAR_TOKEN))
         c->p++;
     size_t len = (size_t)(c->p - name);
-    if (len > FIELD_NAME_MAX)
+    if (len > HTTP1_FIELD_NAME_MAX)
         return http1_refuse(c->fault, 431, "field name too long");
     if (c->p == c->end)
         return HTTP1_MORE;
@@ -86,7 +83,7 @@ static enum http1_result field_name(struct cursor *c, struct http1_field *f)
     if (len == 0)
         return http1_refuse(c->fault, 400, "field without a name");
     f->id = (uint8_t)http1_field_id(name, len);
-    if (f->id == HTTP1_FIELD_OTHER && imitates_known(name, len))
+    if (f->id == HTTP1_FIELD_OTHER && http1_imitates_known(name, len))
         return http1_refuse(c->fault, 400, "field name imitates a known one with \"_\" for \"-\"");
     f->name = name;
     f->name_len = (uint16_t)len;
@@ -152,6 +149,21 @@ static const struct {
 };
 /* clang-format on */
 
+enum http1_result http1_know_method(struct http1_head *head, struct http1_fault *fault)
+{
+    head->method_id = HTTP1_METHOD_OTHER;
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (methods[i].len == head->method.len &&
+            memcmp(methods[i].name, head->method.ptr, head->method.len) == 0) {
+            head->method_id = methods[i].id;
+            return HTTP1_DONE;
+        }
+    }
+    if (http1_slice_is(head->method, "CONNECT") || http1_slice_is(head->method, "TRACE"))
+        return http1_refuse(fault, 501, "method CONNECT or TRACE");
+    return HTTP1_DONE;
+}
+
 static enum http1_result read_method(struct cursor *c, struct http1_head *head)
 {
     const char *start = c->p;
@@ -166,16 +178,7 @@ static enum http1_result read_method(struct cursor *c, struct http1_head *head)
         return http1_refuse(c->fault, 400, "request line does not start with a method");
     c->p++;
     head->method = (struct http1_slice){ start, len };
-    head->method_id = HTTP1_METHOD_OTHER;
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        if (methods[i].len == len && memcmp(methods[i].name, start, len) == 0) {
-            head->method_id = methods[i].id;
-            return HTTP1_DONE;
-        }
-    }
-    if (http1_slice_is(head->method, "CONNECT") || http1_slice_is(head->method, "TRACE"))
-        return http1_refuse(c->fault, 501, "method CONNECT or TRACE");
-    return HTTP1_DONE;
+    return http1_know_method(head, c->fault);
 }
 
 static enum http1_result read_target(struct cursor *c, size_t target_max, struct http1_head *head)
@@ -221,12 +224,6 @@ static enum http1_result read_version(struct cursor *c, struct http1_head *head)
 
 /* --- requests -------------------------------------------------------------------------------------------- */
 
-static void head_reset(struct http1_head *head)
-{
-    memset(head, 0, offsetof(struct http1_head, fields));
-    head->port = -1;
-}
-
 static size_t or_max(size_t limit, size_t max)
 {
     return limit > 0 && limit < max ? limit : max;
@@ -260,7 +257,7 @@ enum http1_result http1_request_parse(const char *data, size_t len, const struct
     struct http1_head *ret, struct http1_fault *fault)
 {
     struct cursor c = cursor_start(data, len, limits, fault);
-    head_reset(ret);
+    http1_head_reset(ret);
     if (c.p < c.end && (*c.p == '\r' || *c.p == '\n')) {
         enum http1_result empty = line_end(&c);
         if (empty != HTTP1_DONE)
@@ -311,7 +308,7 @@ enum http1_result http1_response_parse(const char *data, size_t len, const struc
     enum http1_method method_id, struct http1_head *ret, struct http1_fault *fault)
 {
     struct cursor c = cursor_start(data, len, limits, fault);
-    head_reset(ret);
+    http1_head_reset(ret);
     enum http1_result r = read_status_line(&c, ret);
     if (r == HTTP1_DONE)
         r = field_lines(&c, fields_max(limits), ret);
@@ -333,13 +330,10 @@ enum http1_result http1_trailers_parse(const char *data, size_t len, const struc
 {
     size_t max = or_max(limits ? limits->trailers_max : 0, HTTP1_TRAILERS_MAX);
     struct cursor c = { data, data + (len < max ? len : max), fault };
-    head_reset(ret);
+    http1_head_reset(ret);
     enum http1_result r = field_lines(&c, fields_max(limits), ret);
     if (r != HTTP1_DONE)
         return more_or_too_large(r, &c, data, len, false);
-    const uint64_t fine = UINT64_C(1) << HTTP1_FIELD_OTHER | UINT64_C(1) << HTTP1_FIELD_DATE;
-    if (ret->seen & ~fine)
-        return http1_refuse(fault, 400, "trailer that frames, routes or authorises");
     ret->size = (size_t)(c.p - data);
-    return HTTP1_DONE;
+    return http1_trailers_meaning(ret, fault);
 }

@@ -335,3 +335,13 @@ enum http1_result http1_response_meaning(
         head->keep_alive = false;
     return HTTP1_DONE;
 }
+
+/* --- trailers -------------------------------------------------------------------------------------------- */
+
+enum http1_result http1_trailers_meaning(const struct http1_head *trailers, struct http1_fault *fault)
+{
+    const uint64_t fine = UINT64_C(1) << HTTP1_FIELD_OTHER | UINT64_C(1) << HTTP1_FIELD_DATE;
+    if (trailers->seen & ~fine)
+        return http1_refuse(fault, 400, "trailer that frames, routes or authorises");
+    return HTTP1_DONE;
+}

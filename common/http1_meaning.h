@@ -12,6 +12,18 @@ static inline enum http1_result http1_refuse(struct http1_fault *fault, int stat
     return HTTP1_REFUSED;
 }
 
+static inline void http1_head_reset(struct http1_head *head)
+{
+    memset(head, 0, offsetof(struct http1_head, fields));
+    head->port = -1;
+}
+
+/* http1_head.c: method_id of head->method; CONNECT and TRACE are refused. */
+enum http1_result http1_know_method(struct http1_head *head, struct http1_fault *fault);
+/* A service that maps names to CGI variables can't tell Content_Length from Content-Length. */
+bool http1_imitates_known(const char *name, size_t len);
+
+enum http1_result http1_trailers_meaning(const struct http1_head *trailers, struct http1_fault *fault);
 enum http1_result http1_request_meaning(struct http1_head *head, struct http1_fault *fault);
 enum http1_result http1_response_meaning(
     struct http1_head *head, enum http1_method method_id, struct http1_fault *fault);
