@@ -139,6 +139,8 @@ static void print_list(struct printer *p, const struct field *f, const void *obj
     finish(p, ']', n == 0);
 }
 
+static bool is_all_omitted(const struct schema *schema, const void *obj);
+
 /* What the reader would put there anyway. */
 static bool is_omitted(const struct field *f, const void *obj)
 {
@@ -162,9 +164,17 @@ static bool is_omitted(const struct field *f, const void *obj)
     case FIELD_PAIRS:
         return !required && strv_len(*CONST_MEMBER(obj, f, char **)) == 0;
     case FIELD_STRUCT:
-        return false;
+        return omit_fallback && is_all_omitted(f->of, CONST_MEMBER(obj, f, char));
     }
     return false;
+}
+
+static bool is_all_omitted(const struct schema *schema, const void *obj)
+{
+    for (size_t i = 0; i < schema->n_fields; i++)
+        if (!is_omitted(&schema->fields[i], obj))
+            return false;
+    return true;
 }
 
 static void print_field(struct printer *p, const struct field *f, const void *obj)

@@ -33,7 +33,8 @@ enum field_type {
 enum field_flags {
     FIELD_REQUIRED = 1,
     FIELD_SECRET = 2,     /* printed as "…" by schema_print_safe */
-    FIELD_OMIT_EMPTY = 4, /* left out when it equals its fallback; optional strings and lists always are */
+    FIELD_OMIT_EMPTY = 4, /* left out when it equals its fallback (a struct: when it is all left out); optional
+                           * strings and lists always are */
 };
 
 /* True if the text is acceptable; `must` of the row then says what it must be. */
@@ -82,6 +83,8 @@ void schema_print(const struct schema *schema, const void *obj, struct strbuf *o
 void schema_print_pretty(const struct schema *schema, const void *obj, struct strbuf *out);
 /* The same, compact, secrets as "…": for logs. */
 void schema_print_safe(const struct schema *schema, const void *obj, struct strbuf *out);
+/* What the reader puts where nothing is said: for objects (zeroed ones) that are made by hand. */
+void schema_set_fallbacks(const struct schema *schema, void *obj);
 /* Frees what obj owns and zeroes it; safe on a zeroed struct. */
 void schema_clear(const struct schema *schema, void *obj);
 /* Deep copy into an uninitialised dst. */

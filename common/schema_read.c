@@ -263,7 +263,7 @@ static int (*const readers[])(
     [FIELD_PAIRS] = read_pairs,
 };
 
-static void set_fallbacks(const struct schema *schema, void *obj)
+void schema_set_fallbacks(const struct schema *schema, void *obj)
 {
     for (size_t i = 0; i < schema->n_fields; i++) {
         const struct field *f = &schema->fields[i];
@@ -274,7 +274,7 @@ static void set_fallbacks(const struct schema *schema, void *obj)
         else if (f->type == FIELD_ENUM)
             *MEMBER(obj, f, int) = (int)f->fallback;
         else if (f->type == FIELD_STRUCT)
-            set_fallbacks(f->of, MEMBER(obj, f, char));
+            schema_set_fallbacks(f->of, MEMBER(obj, f, char));
     }
 }
 
@@ -286,7 +286,7 @@ static int read_object(struct reader *r, const struct path *path, const struct s
     assert(schema->n_fields <= 64);
     if (value && !json_is(value, JSON_OBJECT))
         return refuse_value(r, path, value, "an object");
-    set_fallbacks(schema, obj);
+    schema_set_fallbacks(schema, obj);
     json_for_each(member, value)
     {
         struct path member_path = { .up = path, .name = json_key(member) };

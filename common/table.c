@@ -20,11 +20,6 @@
 
 /* --- the shape ------------------------------------------------------------------------------------------- */
 
-static bool is_route_host(const char *s)
-{
-    return strcmp(s, "*") == 0 || name_is_dns(s);
-}
-
 static bool is_endpoint_address(const char *s)
 {
     if (strncmp(s, "unix:", 5) == 0)
@@ -43,16 +38,6 @@ static bool is_endpoint_id(const char *s)
 static const char address_must[] = "IPv4:port, [IPv6]:port or unix:/path";
 
 /* clang-format off */
-static const struct field route_fields[] = {
-    F_STRING(struct table_route, host,    FIELD_REQUIRED, .check = is_route_host,
-        .must = "a host name, *.name or *"),
-    F_STRING(struct table_route, path,    0,              .check = name_is_path_prefix,
-        .must = "a path that begins with \"/\", without \"..\" and escapes"),
-    F_STRING(struct table_route, service, FIELD_REQUIRED, .check = name_is_service,
-        .must = "the name of a service"),
-};
-static const struct schema route_schema = SCHEMA("route", struct table_route, route_fields, true);
-
 static const struct field range_fields[] = {
     F_INT(struct table_range, first, FIELD_REQUIRED, 0, ASSIGNMENTS - 1),
     F_INT(struct table_range, last,  FIELD_REQUIRED, 0, ASSIGNMENTS - 1),
@@ -87,16 +72,19 @@ static const struct field service_fields[] = {
     F_BOOL(struct table_service,   pin_header, FIELD_OMIT_EMPTY, .fallback = true),
     F_BOOL(struct table_service,   pin_cookie, FIELD_OMIT_EMPTY, .fallback = true),
     F_BOOL(struct table_service,   pin_host,   FIELD_OMIT_EMPTY, .fallback = true),
+    F_BOOL(struct table_service,   paused,     FIELD_OMIT_EMPTY),
+    F_STRUCT(struct table_service, health,     FIELD_OMIT_EMPTY, &table_health_schema),
+    F_STRUCT(struct table_service, limits,     FIELD_OMIT_EMPTY, &table_limits_schema),
     F_LIST(struct table_service,   releases,   0, &release_schema, .max = RELEASES_MAX),
 };
-static const struct schema service_schema = SCHEMA("service", struct table_service, service_fields, true);
+const struct schema table_service_schema = SCHEMA("service", struct table_service, service_fields, true);
 
 static const struct field table_fields[] = {
     F_INT(struct table,    format,   FIELD_REQUIRED, 1, TABLE_FORMAT),
     F_STRING(struct table, fleet,    0, .max = 64),
     F_INT(struct table,    epoch,    FIELD_OMIT_EMPTY, 0, 0),
-    F_LIST(struct table,   routes,   0, &route_schema, .max = TABLE_ROUTES_MAX),
-    F_LIST(struct table,   services, 0, &service_schema, .max = TABLE_ROUTES_MAX),
+    F_LIST(struct table,   routes,   0, &table_route_schema, .max = TABLE_ROUTES_MAX),
+    F_LIST(struct table,   services, 0, &table_service_schema, .max = TABLE_ROUTES_MAX),
 };
 /* clang-format on */
 
@@ -220,6 +208,21 @@ static int check_endpoints(struct table_service *service, struct table_release *
     return result;
 }
 
+static int check_health(const struct table_service *service, struct error *err)
+{
+    const struct table_health *health = &service->health;
+    struct table_health unsaid = { 0 };
+
+    schema_set_fallbacks(&table_health_schema, &unsaid);
+    if (!health->path && !schema_equal(&table_health_schema, health, &unsaid))
+        return error_set(err, -EINVAL, "table: the health of %s has no path to probe", service->name);
+    if (health->status_min > health->status_max)
+        return error_set(err, -EINVAL,
+            "table: the health of %s takes no status at all (%" PRId64 " to %" PRId64 ")", service->name,
+            health->status_min, health->status_max);
+    return 0;
+}
+
 static int check_service(const struct table *table, struct table_service *service, struct map *endpoints,
     size_t *n, struct error *err)
 {
@@ -235,6 +238,8 @@ static int check_service(const struct table *table, struct table_service *servic
             result = check_endpoints(service, release, endpoints, n, err);
     }
     map_free(versions);
+    if (result == 0)
+        result = check_health(service, err);
     return result < 0 ? result : check_shares(table, service, err);
 }
 
@@ -256,8 +261,16 @@ static int check_services(struct table *table, struct map *services, struct erro
     return result;
 }
 
-/* "/shop" and "/shop/" take the same requests. */
-static char *route_key(const struct table_route *route)
+int table_check_services(struct table *part, struct error *err)
+{
+    struct map *services = map_new(NULL);
+    int result = check_services(part, services, err);
+
+    map_free(services);
+    return result;
+}
+
+char *table_route_key(const struct table_route *route)
 {
     const char *path = route->path ? route->path : "/";
     size_t len = strlen(path);
@@ -274,11 +287,12 @@ static int check_routes(struct table *table, const struct map *services, struct 
 
     for (size_t i = 0; i < table->n_routes && result == 0; i++) {
         struct table_route *route = &table->routes[i];
-        char *key _cleanup_(free_ptr) = route_key(route);
-        if (!map_get(services, route->service))
+        char *key _cleanup_(free_ptr) = table_route_key(route);
+        result = table_route_check(route, key, err);
+        if (result == 0 && route->service && !map_get(services, route->service))
             result = error_set(err, -EINVAL,
                 "table: the route %s leads to the service %s, which is not there", key, route->service);
-        else if (map_get(known, key))
+        else if (result == 0 && map_get(known, key))
             result = error_set(err, -EINVAL, "table: the route %s is there twice", key);
         map_set(known, key, route);
     }
@@ -307,6 +321,33 @@ int table_read(const char *text, size_t len, struct table *ret, struct error *er
 void table_print(const struct table *table, struct strbuf *out)
 {
     schema_print_pretty(&table_schema, table, out);
+}
+
+bool table_needs_2(const struct table *table)
+{
+    struct table_service unsaid = { .paused = false };
+
+    table_service_init(&unsaid);
+    for (size_t i = 0; i < table->n_routes; i++)
+        if (table_route_has_rules(&table->routes[i]))
+            return true;
+    for (size_t i = 0; i < table->n_services; i++) {
+        const struct table_service *s = &table->services[i];
+        if (s->paused || !schema_equal(&table_health_schema, &s->health, &unsaid.health) ||
+            !schema_equal(&table_limits_schema, &s->limits, &unsaid.limits))
+            return true;
+    }
+    return false;
+}
+
+void table_route_init(struct table_route *route)
+{
+    schema_set_fallbacks(&table_route_schema, route);
+}
+
+void table_service_init(struct table_service *service)
+{
+    schema_set_fallbacks(&table_service_schema, service);
 }
 
 void table_clear(struct table *table)

@@ -11,18 +11,14 @@
 
 #include "common/error.h"
 #include "common/strbuf.h"
+#include "common/table_route.h"
+#include "common/table_service.h"
 
 struct schema;
 
 #define TABLE_FORMAT        1
 #define TABLE_ROUTES_MAX    100000
 #define TABLE_ENDPOINTS_MAX 100000
-
-struct table_route {
-    char *host; /* "www.example.com", "*.example.com", or "*" for any host */
-    char *path; /* prefix by whole segments; "/" or NULL: all */
-    char *service;
-};
 
 /* Assignments first…last (of 2^32) belong to the release. */
 struct table_range {
@@ -49,8 +45,12 @@ struct table_release {
 struct table_service {
     char *name;
     bool pin_header, pin_cookie, pin_host; /* may a request choose its version so; default true */
+    bool paused;                           /* requests wait, as in a full queue */
+    struct table_health health;
+    struct table_limits limits;
     struct table_release *releases;
     size_t n_releases;
+    struct table_sum sum;
 };
 
 struct table {
@@ -61,15 +61,26 @@ struct table {
     size_t n_routes;
     struct table_service *services;
     size_t n_services;
+    struct table_sum sum; /* of all rows; table_diff.h */
 };
 
-extern const struct schema table_schema;
+extern const struct schema table_schema, table_service_schema;
 
 /* Reads and validates: names, addresses, services that exist, no two equal routes, ranges that neither overlap
  * nor leave gaps where traffic is meant, weights turned into ranges. On failure *ret is empty. */
 _must_check_ int table_read(const char *text, size_t len, struct table *ret, struct error *err);
+/* What table_read says of services, for some of them. */
+_must_check_ int table_check_services(struct table *part, struct error *err);
 void table_print(const struct table *table, struct strbuf *out);
 void table_clear(struct table *table);
+
+/* Does it say more than routers of the first version understand: rules of routes, health and limits of services? */
+bool table_needs_2(const struct table *table);
+/* Rows (zeroed) as if nothing was said of them. */
+void table_route_init(struct table_route *route);
+void table_service_init(struct table_service *service);
+/* "www.example.com/shop": what tells routes apart; "/shop" and "/shop/" take the same requests. Caller frees. */
+char *table_route_key(const struct table_route *route);
 
 /* Ranges in declared order for whole weights, in place of the ranges there; the last one with a weight ends at
  * 2^32 - 1. The weights become -1: what they said is in the ranges. */

@@ -47,6 +47,22 @@ static const struct refusal_case refusals[] = {
     { "negative weight", WEB("{'version':'1.0.0','weight':-2}"), "weight: must be a whole number from -1 to 1000000" },
     { "range too far",   WEB("{'version':'1.0.0','ranges':[{'first':0,'last':4294967296}]}"),
       "last: must be a whole number from 0 to 4294967295, not 4294967296" },
+    { "unknown key of health", TABLE("{'name':'web','health':{'path':'/h','uri':'/'}}"), "services[0].health.uri: is not known here" },
+    { "probe path",      TABLE("{'name':'web','health':{'path':'healthz'}}"), "health.path: must be a path that begins with" },
+    { "probe path with a blank", TABLE("{'name':'web','health':{'path':'/a b'}}"), "health.path: must be a path" },
+    { "probe path with a line", TABLE("{'name':'web','health':{'path':'/a\\r\\nX: 1'}}"), "health.path: must be a path" },
+    { "probe host",      TABLE("{'name':'web','health':{'path':'/','host':'a b'}}"), "health.host: must be a host name" },
+    { "health without a path", TABLE("{'name':'web','health':{'interval_ms':1000}}"), "the health of web has no path to probe" },
+    { "start without a path", TABLE("{'name':'web','health':{'start':'unhealthy'}}"), "the health of web has no path to probe" },
+    { "no status",       TABLE("{'name':'web','health':{'path':'/','status_min':300,'status_max':299}}"),
+      "the health of web takes no status at all (300 to 299)" },
+    { "start",           TABLE("{'name':'web','health':{'path':'/','start':'warm'}}"), "health.start: must be one of healthy, unhealthy" },
+    { "probes too often", TABLE("{'name':'web','health':{'path':'/','interval_ms':99}}"), "interval_ms: must be a whole number from 100 to 3600000, not 99" },
+    { "retries",         TABLE("{'name':'web','limits':{'retries':3}}"), "limits.retries: must be a whole number from 0 to 2, not 3" },
+    { "queue",           TABLE("{'name':'web','limits':{'queue':-1}}"), "limits.queue: must be a whole number from 0 to 100000, not -1" },
+    { "ejected",         TABLE("{'name':'web','limits':{'max_ejected_percent':101}}"), "from 0 to 100, not 101" },
+    { "unknown limit",   TABLE("{'name':'web','limits':{'rate':1}}"), "services[0].limits.rate: is not known here" },
+    { "paused",          TABLE("{'name':'web','paused':1}"), "services[0].paused: must be true or false" },
     { "service twice",   TABLE("{'name':'web'},{'name':'web'}"), "the service web is there twice" },
     { "release twice",   WEB("{'version':'1.0.0'},{'version':'1.0.0'}"), "web@1.0.0 is there twice" },
     { "endpoint twice",  WEB("{'version':'1.0.0','endpoints':[{'address':'10.0.0.1:80'},{'address':'10.0.0.1:80'}]}"),
@@ -152,6 +168,12 @@ static void printed_tables_read_back_the_same(void **state)
         "x','service':'web'}],'services':["
         "{'name':'web','pin_cookie':false,'releases':[{'version':'1.0.0','weight':3," A "},"
         "{'version':'1.1.0-rc.1+g1','weight':1},{'version':'2.0.0'}]}]}",
+        TABLE("{'name':'web','paused':true,'health':{'path':'/h?deep=1','host':'a.b:80','interval_ms':500,"
+              "'timeout_ms':100,'rise':1,'fall':1,'status_min':204,'status_max':204,'start':'unhealthy'},"
+              "'limits':{'max_in_flight':7,'queue':0,'queue_ms':0,'retries':0,'retry_percent':0,'eject_after'"
+              ":0,"
+              "'eject_errors':9,'outlier_percent':0,'outlier_requests':1,'max_ejected_percent':0,"
+              "'slow_start_ms':30000}}"),
     };
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
         struct strbuf first = STRBUF_INIT, second = STRBUF_INIT;
@@ -167,6 +189,24 @@ static void printed_tables_read_back_the_same(void **state)
         strbuf_done(&first);
         strbuf_done(&second);
     }
+}
+
+/* A router of an earlier version takes the table of whoever asks for nothing new. */
+static void what_is_not_said_is_not_printed(void **state)
+{
+    struct strbuf out = STRBUF_INIT;
+    struct table t;
+
+    read_good(TABLE("{'name':'web','health':{},'limits':{'retries':2,'queue':1000},'paused':false}"), &t);
+    assert_int_equal(t.services[0].limits.max_ejected_percent, 50);
+    assert_int_equal(t.services[0].limits.queue_ms, -1);
+    assert_int_equal(t.services[0].health.interval_ms, 2000);
+    table_print(&t, &out);
+    assert_null(strstr(out.data, "health"));
+    assert_null(strstr(out.data, "limits"));
+    assert_null(strstr(out.data, "paused"));
+    table_clear(&t);
+    strbuf_done(&out);
 }
 
 struct weight_case {
@@ -221,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_release_of_the_hub_without_ranges_has_no_traffic),
         cmocka_unit_test(addresses_of_every_kind),
         cmocka_unit_test(printed_tables_read_back_the_same),
+        cmocka_unit_test(what_is_not_said_is_not_printed),
         cmocka_unit_test(weights_become_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
