@@ -14,7 +14,7 @@
 #include "common/pki_x509.h"
 #include "common/tls_state.h"
 
-static int context_error(struct error *err, const char *what)
+int tls_library_error(struct error *err, const char *what)
 {
     unsigned long e = ERR_peek_last_error();
     const char *reason = e ? ERR_reason_error_string(e) : NULL;
@@ -30,7 +30,7 @@ static X509 *read_cert(const char *pem, struct error *err)
     X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, (void *)"");
     BIO_free(bio);
     if (!cert)
-        context_error(err, "not a certificate in PEM");
+        tls_library_error(err, "not a certificate in PEM");
     return cert;
 }
 
@@ -46,7 +46,8 @@ static int use_identity(struct tls_context *c, const char *cert_pem, const char 
         SSL_CTX_check_private_key(c->ssl) == 1;
     X509_free(cert);
     EVP_PKEY_free(key);
-    return ok ? 0 : context_error(err, key ? "certificate and key don't fit" : "not a private key in PEM");
+    return ok ? 0
+              : tls_library_error(err, key ? "certificate and key don't fit" : "not a private key in PEM");
 }
 
 static int add_alpn(struct tls_context *c, const char *name, struct error *err)
@@ -60,7 +61,7 @@ static int add_alpn(struct tls_context *c, const char *name, struct error *err)
     return 0;
 }
 
-static struct tls_context *context_new(bool is_server)
+struct tls_context *tls_context_make(bool is_server)
 {
     struct tls_context *c = xcalloc(1, sizeof(*c));
     c->n_refs = 1;
@@ -69,14 +70,21 @@ static struct tls_context *context_new(bool is_server)
     c->ssl = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
     if (!c->ssl)
         abort();
-    SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION);
-    /* Frames and HTTP bodies say where they end, so a peer that forgets close_notify cuts nothing off. */
-    SSL_CTX_set_options(c->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(c->ssl,
         SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_num_tickets(c->ssl, 0);
     SSL_CTX_set_read_ahead(c->ssl, 1);
+    return c;
+}
+
+static struct tls_context *fleet_context(bool is_server)
+{
+    struct tls_context *c = tls_context_make(is_server);
+    SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION);
+    /* Frames and HTTP bodies say where they end, so a peer that forgets close_notify cuts nothing off. */
+    SSL_CTX_set_options(c->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_num_tickets(c->ssl, 0);
     return c;
 }
 
@@ -94,6 +102,8 @@ void tls_context_free(struct tls_context *c)
     SSL_CTX_free(c->ssl);
     X509_free(c->ca);
     free(c->fleet);
+    free(c->out);
+    free(c->record);
     free(c);
 }
 
@@ -114,7 +124,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 
 int tls_server_new(const struct tls_server *spec, struct tls_context **ret, struct error *err)
 {
-    _cleanup_(context_done) struct tls_context *c = context_new(true);
+    _cleanup_(context_done) struct tls_context *c = fleet_context(true);
     int r = use_identity(c, spec->cert_pem, spec->key_pem, err);
 
     if (r < 0)
@@ -130,7 +140,7 @@ int tls_server_new(const struct tls_server *spec, struct tls_context **ret, stru
     if (SSL_CTX_add1_chain_cert(c->ssl, c->ca) != 1 ||
         X509_STORE_add_cert(SSL_CTX_get_cert_store(c->ssl), c->ca) != 1 ||
         SSL_CTX_add_client_CA(c->ssl, c->ca) != 1)
-        return context_error(err, "can't use the CA's certificate");
+        return tls_library_error(err, "can't use the CA's certificate");
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c->ssl), X509_V_FLAG_NO_CHECK_TIME);
     SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_alpn_select_cb(c->ssl, choose_alpn, c);
@@ -154,16 +164,16 @@ static X509 *find_anchor(struct tls_session *s, STACK_OF(X509) * chain)
             continue;
         pki_x509_spki(X509_get0_pubkey(cert), spki);
         if (c->pin[0] && strcmp(spki, c->pin) == 0) {
-            memcpy(s->facts.ca_spki, spki, sizeof(spki));
+            memcpy(s->fleet->facts.ca_spki, spki, sizeof(spki));
             return cert;
         }
         if (!first_ca) {
             first_ca = cert;
-            memcpy(s->facts.ca_spki, spki, sizeof(spki));
+            memcpy(s->fleet->facts.ca_spki, spki, sizeof(spki));
         }
     }
     if (!first_ca && c->ca) {
-        memcpy(s->facts.ca_spki, c->pin, sizeof(c->pin));
+        memcpy(s->fleet->facts.ca_spki, c->pin, sizeof(c->pin));
         return c->ca; /* no CA in the chain: the signature will tell */
     }
     if (!first_ca) {
@@ -171,8 +181,9 @@ static X509 *find_anchor(struct tls_session *s, STACK_OF(X509) * chain)
         return NULL;
     }
     if (c->pin[0]) {
-        s->facts.pin_mismatch = true;
-        tls_session_fail(s, "it shows another key (%.4s…) than expected (%.4s…)", s->facts.ca_spki, c->pin);
+        s->fleet->facts.pin_mismatch = true;
+        tls_session_fail(
+            s, "it shows another key (%.4s…) than expected (%.4s…)", s->fleet->facts.ca_spki, c->pin);
         return NULL;
     }
     return first_ca;
@@ -203,7 +214,7 @@ static bool chain_holds(struct tls_session *s, X509 *leaf, X509 *anchor)
 
 static bool is_hub(struct tls_session *s, X509 *leaf)
 {
-    struct pki_identity *peer = &s->facts.peer;
+    struct pki_identity *peer = &s->fleet->facts.peer;
     const char *fleet = s->context->fleet;
 
     pki_identity_done(peer);
@@ -216,7 +227,7 @@ static bool is_hub(struct tls_session *s, X509 *leaf)
         tls_session_fail(s, "it is the hub of another fleet (%s, not %s)", peer->fleet, fleet);
         return false;
     }
-    s->facts.has_peer = true;
+    s->fleet->facts.has_peer = true;
     return true;
 }
 
@@ -238,7 +249,7 @@ static int judge_hub(X509_STORE_CTX *store, void *arg)
 
 int tls_client_new(const struct tls_client *spec, struct tls_context **ret, struct error *err)
 {
-    _cleanup_(context_done) struct tls_context *c = context_new(false);
+    _cleanup_(context_done) struct tls_context *c = fleet_context(false);
     int r;
 
     if (spec->cert_pem && (r = use_identity(c, spec->cert_pem, spec->key_pem, err)) < 0)

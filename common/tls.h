@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* TLS 1.3 contexts and sessions on a non-blocking socket. A context says who we are and whom we believe; a
- * session is one connection. Buffers, events and deadlines are wire.h's and stream.h's; keys and certificates as
- * such are pki.h's.
+/* TLS contexts and sessions on a non-blocking socket. A context says who we are and whom we believe; a session is one
+ * connection. Both belong to one thread. Events and deadlines are wire.h's and stream.h's; keys and certificates as such
+ * are pki.h's. The contexts made here are the fleet's, and speak TLS 1.3 only; tls_public.h serves everybody else.
  *
  * A server asks for a client certificate and does not demand one. What chains to its CA is accepted and
  * described, also past its date; what does not is refused. A client believes the hub by the pin of its CA's
@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "common/clock.h"
 #include "common/error.h"
@@ -59,15 +60,25 @@ struct tls_facts {
 struct tls_session *tls_session_new(struct tls_context *context, int fd, bool is_server);
 void tls_session_free(struct tls_session *session);
 
-enum tls_want { TLS_WANT_NOTHING, TLS_WANT_READ, TLS_WANT_WRITE };
+enum tls_want {
+    TLS_WANT_NOTHING,
+    TLS_WANT_READ,
+    TLS_WANT_WRITE,
+    TLS_WANT_CALL, /* reading: bytes came, and behind them an end or a failure that the next call tells */
+};
 
-/* Each: as read(2) and write(2) with negative errno; -EAGAIN with *ret_want saying for what; -EPROTO with
- * tls_session_failure. */
+/* The socket has become readable, by `eof` because the peer's direction ended. Reading asks the kernel only while there
+ * may be something: what was emptied stays so until this is said. */
+void tls_session_arrived(struct tls_session *session, bool eof);
+/* Each: as read(2) and writev(2) with negative errno; -EAGAIN with *ret_want saying for what; -EPROTO with
+ * tls_session_failure. Reading fills buf as far as it goes. Writing takes all that the socket takes, some 64 kB
+ * by one system call, and says by TLS_WANT_WRITE, also beside a positive result, that it is full. */
 int tls_session_handshake(struct tls_session *session, enum tls_want *ret_want);
 ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len, enum tls_want *ret_want);
-ssize_t tls_session_write(struct tls_session *session, const void *data, size_t len, enum tls_want *ret_want);
+ssize_t tls_session_writev(
+    struct tls_session *session, const struct iovec *iov, int n, enum tls_want *ret_want);
 void tls_session_shutdown(struct tls_session *session); /* sends close_notify, does not wait */
-/* Complete after the handshake, or after it failed as far as it got. */
+/* Complete after the handshake, or after it failed as far as it got. NULL for public sessions. */
 const struct tls_facts *tls_session_facts(const struct tls_session *session);
 /* One clause for people: "the hub refused the certificate: it was revoked". */
 const char *tls_session_failure(const struct tls_session *session);

@@ -7,22 +7,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
+#include <linux/sockios.h>
 
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/tls.h"
-
-#define TLS_RECORD_MAX 16384
-
-_Static_assert(sizeof(struct event) <= sizeof(((struct wire *)0)->event_), "struct wire holds an event");
-
-static struct event *event_of(struct wire *wire)
-{
-    return (struct event *)(void *)wire->event_;
-}
 
 /* --- events ---------------------------------------------------------------------------------------------- */
 
@@ -37,12 +28,11 @@ static unsigned connect_ended(struct wire *wire)
     return code ? WIRE_CLOSED : WIRE_CONNECTED;
 }
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
+static void on_ready(void *owner, unsigned what)
 {
-    struct wire *wire = arg;
+    struct wire *wire = owner;
     unsigned events = 0;
 
-    loop_count_event(wire->loop);
     if (wire->connecting) {
         events = connect_ended(wire);
         if (wire->error) {
@@ -50,14 +40,16 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
             return;
         }
     }
-    if (what & EV_READ)
+    if (what & (LOOP_READ | LOOP_BROKEN))
         events |= WIRE_READABLE;
-    if (what & EV_WRITE)
+    if (what & (LOOP_WRITE | LOOP_BROKEN))
         events |= WIRE_WRITABLE;
-    if (what & EV_CLOSED) {
+    if (what & LOOP_EOF) {
         events |= WIRE_CLOSED | WIRE_READABLE;
         wire->eof = true;
     }
+    if (what & LOOP_BROKEN)
+        wire->broken = true;
     /* TLS: what waited to read may go on because we can write, and the other way round. */
     if ((events & WIRE_WRITABLE) && wire->read_wants_write)
         events |= WIRE_READABLE;
@@ -67,12 +59,21 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         wire->readable = true;
     if (events & WIRE_WRITABLE)
         wire->writable = true;
-    wire->fn(wire, events);
+    if (wire->tls && (events & WIRE_READABLE))
+        tls_session_arrived(wire->tls, wire->eof || wire->broken);
+    if (events)
+        wire->fn(wire, events);
 }
+
+static void watch(struct wire *wire);
 
 static void on_again(void *arg)
 {
     struct wire *wire = arg;
+    if (wire->unwatched) {
+        wire_expect(wire);
+        return;
+    }
     unsigned events = (wire->readable ? WIRE_READABLE : 0) | (wire->writable ? WIRE_WRITABLE : 0) |
         (wire->eof ? WIRE_CLOSED : 0);
     if (events && !wire->connecting)
@@ -81,6 +82,7 @@ static void on_again(void *arg)
 
 void wire_again(struct wire *wire)
 {
+    wire_expect(wire);
     loop_soon(wire->loop, &wire->again);
 }
 
@@ -98,13 +100,31 @@ bool wire_is_open(const struct wire *wire)
 }
 
 /* One registration for the socket's whole life, by edges: the bits in the wire say the rest. */
-static void watch(struct wire *wire, struct loop *loop, int fd)
+static void watch(struct wire *wire)
 {
+    if (loop_watch(wire->loop, wire->fd, LOOP_READ | LOOP_WRITE | LOOP_EOF | LOOP_EDGES, on_ready, wire) <
+        0) {
+        /* A plain file is always ready; anything else says what it is when it is read. */
+        wire->readable = wire->writable = wire->broken = true;
+        wire_again(wire);
+    }
+}
+
+static void open_watched(struct wire *wire, struct loop *loop, int fd)
+{
+    assert(!wire_is_open(wire));
     wire->loop = loop;
     wire->fd = fd;
-    event_assign(event_of(wire), loop_base(loop), fd,
-        EV_READ | EV_WRITE | EV_ET | EV_PERSIST | (wire->is_socket ? EV_CLOSED : 0), on_event, wire);
-    event_add(event_of(wire), NULL);
+    watch(wire);
+}
+
+void wire_expect(struct wire *wire)
+{
+    if (!wire->unwatched)
+        return;
+    wire->unwatched = false;
+    task_done(&wire->again);
+    watch(wire);
 }
 
 void wire_adopt(struct wire *wire, struct loop *loop, int fd)
@@ -113,19 +133,27 @@ void wire_adopt(struct wire *wire, struct loop *loop, int fd)
     socklen_t len = sizeof(type);
     int flags = fcntl(fd, F_GETFL);
 
-    assert(!wire_is_open(wire));
     if (flags >= 0 && !(flags & O_NONBLOCK))
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     wire->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
-    watch(wire, loop, fd);
+    open_watched(wire, loop, fd);
 }
 
 void wire_adopt_accepted(struct wire *wire, struct loop *loop, int fd)
 {
-    assert(!wire_is_open(wire));
     wire->is_socket = true;
-    watch(wire, loop, fd);
+    open_watched(wire, loop, fd);
+}
+
+void wire_adopt_lazily(struct wire *wire, struct loop *loop, int fd)
+{
+    assert(!wire_is_open(wire));
+    wire->loop = loop;
+    wire->fd = fd;
+    wire->is_socket = wire->unwatched = true;
+    wire->readable = wire->writable = true;
+    loop_late(loop, &wire->again);
 }
 
 int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address *address)
@@ -144,13 +172,14 @@ int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address
     }
     wire->is_socket = true;
     wire->connecting = true;
-    watch(wire, loop, fd);
+    open_watched(wire, loop, fd);
     return 0;
 }
 
 static void forget(struct wire *wire)
 {
-    event_del(event_of(wire));
+    if (!wire->unwatched)
+        loop_unwatch(wire->loop, wire->fd, wire, true);
     task_done(&wire->again);
     tls_session_free(wire->tls);
     wire_fn fn = wire->fn;
@@ -163,19 +192,20 @@ void wire_move(struct wire *from, struct wire *to)
     int fd = from->fd;
 
     assert(wire_is_open(from) && !wire_is_open(to) && !from->connecting);
-    event_del(event_of(from));
+    wire_expect(from);
     task_done(&from->again);
     to->tls = from->tls;
     to->is_socket = from->is_socket;
     to->readable = from->readable;
     to->writable = from->writable;
     to->eof = from->eof;
+    to->broken = from->broken;
     to->read_wants_write = from->read_wants_write;
     to->write_wants_read = from->write_wants_read;
+    to->loop = loop;
+    to->fd = fd;
     wire_init(from, from->fn);
-    watch(to, loop, fd);
-    if (to->readable || to->eof)
-        wire_again(to);
+    loop_pass_watch(loop, fd, from, to);
 }
 
 void wire_close(struct wire *wire)
@@ -196,6 +226,14 @@ bool wire_is_unheard(const struct wire *wire)
     return info.tcpi_unacked > 0 && info.tcpi_retransmits >= WIRE_UNHEARD_REPEATS;
 }
 
+size_t wire_unsent(const struct wire *wire)
+{
+    int n = 0;
+    if (!wire_is_open(wire) || ioctl(wire->fd, SIOCOUTQ, &n) < 0)
+        return 0;
+    return (size_t)n;
+}
+
 void wire_abort(struct wire *wire)
 {
     if (wire_is_open(wire) && wire->is_socket)
@@ -204,6 +242,13 @@ void wire_abort(struct wire *wire)
 }
 
 /* --- reading and writing --------------------------------------------------------------------------------- */
+
+/* Nothing can be done now; an event tells when. */
+static ssize_t wait_for_event(struct wire *wire)
+{
+    wire_expect(wire);
+    return -EAGAIN;
+}
 
 static ssize_t read_tls(struct wire *wire, void *buf, size_t len)
 {
@@ -215,6 +260,9 @@ static ssize_t read_tls(struct wire *wire, void *buf, size_t len)
         if (want == TLS_WANT_WRITE)
             wire->writable = false;
     }
+    /* An end that lies behind these bytes: no event will tell of it. */
+    if (want == TLS_WANT_CALL)
+        wire->eof = true;
     return n;
 }
 
@@ -223,7 +271,7 @@ ssize_t wire_read(struct wire *wire, void *buf, size_t len)
     if (!wire_is_open(wire))
         return -ENOTCONN;
     if (wire->connecting || !wire->readable)
-        return -EAGAIN;
+        return wait_for_event(wire);
     if (wire->tls)
         return read_tls(wire, buf, len);
 
@@ -232,40 +280,39 @@ ssize_t wire_read(struct wire *wire, void *buf, size_t len)
         n = wire->is_socket ? recv(wire->fd, buf, len, 0) : read(wire->fd, buf, len);
     while (n < 0 && errno == EINTR);
     if (n < 0) {
-        if (errno == EAGAIN)
-            wire->readable = false;
-        return -errno;
+        if (errno != EAGAIN)
+            return -errno;
+        wire->readable = false;
+        return wait_for_event(wire);
     }
-    /* A short read does not end readability: a reset that came with this data (one edge for both, which libevent
-     * reports like any other) is seen by the next read only. */
+    /* Emptied, and the call that would say so is saved: an end or a reset that came with these bytes was announced with
+     * them, and one that comes later is an event of its own. */
+    if ((size_t)n < len && wire->is_socket && !wire->eof && !wire->broken)
+        wire->readable = false;
     return n;
 }
 
 static ssize_t write_tls(struct wire *wire, const struct iovec *iov, int n)
 {
-    unsigned char record[TLS_RECORD_MAX];
     enum tls_want want = TLS_WANT_NOTHING;
-    const void *data = iov[0].iov_base;
-    size_t len = iov[0].iov_len < TLS_RECORD_MAX ? iov[0].iov_len : TLS_RECORD_MAX;
-
-    if (n > 1 && len < TLS_RECORD_MAX) {
-        len = 0;
-        for (int i = 0; i < n && len < TLS_RECORD_MAX; i++) {
-            size_t part = TLS_RECORD_MAX - len < iov[i].iov_len ? TLS_RECORD_MAX - len : iov[i].iov_len;
-            if (part)
-                memcpy(record + len, iov[i].iov_base, part);
-            len += part;
-        }
-        data = record;
-    }
-    ssize_t done = tls_session_write(wire->tls, data, len, &want);
+    ssize_t done = tls_session_writev(wire->tls, iov, n, &want);
     wire->write_wants_read = want == TLS_WANT_READ;
-    if (done == -EAGAIN) {
+    if (done == -EAGAIN || want == TLS_WANT_WRITE)
         wire->writable = false;
-        if (want == TLS_WANT_READ)
-            wire->readable = false;
-    }
+    if (done == -EAGAIN && want == TLS_WANT_READ)
+        wire->readable = false;
     return done;
+}
+
+/* One part is the usual case, and cheaper to hand over. */
+static ssize_t write_plain(const struct wire *wire, const struct iovec *iov, int n)
+{
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+    if (!wire->is_socket)
+        return writev(wire->fd, iov, n);
+    if (n == 1)
+        return send(wire->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
+    return sendmsg(wire->fd, &msg, MSG_NOSIGNAL);
 }
 
 ssize_t wire_writev(struct wire *wire, const struct iovec *iov, int n)
@@ -276,25 +323,23 @@ ssize_t wire_writev(struct wire *wire, const struct iovec *iov, int n)
     if (!wire_is_open(wire))
         return -ENOTCONN;
     if (wire->connecting || !wire->writable)
-        return -EAGAIN;
+        return wait_for_event(wire);
     for (int i = 0; i < n; i++)
         wanted += iov[i].iov_len;
     if (wanted == 0)
         return 0;
     if (wire->tls)
         return write_tls(wire, iov, n);
-    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
     do
-        done = wire->is_socket ? sendmsg(wire->fd, &msg, MSG_NOSIGNAL) : writev(wire->fd, iov, n);
+        done = write_plain(wire, iov, n);
     while (done < 0 && errno == EINTR);
-    if (done < 0) {
-        if (errno == EAGAIN)
-            wire->writable = false;
+    if (done < 0 && errno != EAGAIN)
         return -errno;
-    }
-    if ((size_t)done < wanted)
+    if (done < (ssize_t)wanted) {
         wire->writable = false;
-    return done;
+        wire_expect(wire);
+    }
+    return done < 0 ? -EAGAIN : done;
 }
 
 ssize_t wire_write(struct wire *wire, const void *data, size_t len)
@@ -324,6 +369,7 @@ int wire_handshake(struct wire *wire, struct error *err)
 {
     enum tls_want want = TLS_WANT_NOTHING;
     int r = tls_session_handshake(wire->tls, &want);
+    wire_expect(wire);
     wire->read_wants_write = wire->write_wants_read = false;
     if (r == -EAGAIN) {
         if (want == TLS_WANT_WRITE)

@@ -48,11 +48,12 @@ struct wire {
     int error;               /* negative errno of a failed connect, 0 without */
     bool readable, writable; /* until -EAGAIN was seen */
     bool eof;                /* end of the peer's direction was announced (not yet read) */
+    bool broken;             /* so was a failure */
     bool connecting;
+    bool unwatched; /* adopted lazily, and still so */
     bool is_socket;
     bool read_wants_write, write_wants_read; /* TLS */
     struct task again;
-    _Alignas(8) unsigned char event_[128]; /* the loop library's own, built and ended by wire.c */
 };
 
 /* Numeric addresses and paths: "10.0.0.5:80", "[::1]:80", "unix:/run/x.sock", "/run/x.sock". */
@@ -78,11 +79,17 @@ void wire_init(struct wire *wire, wire_fn fn);
 void wire_adopt(struct wire *wire, struct loop *loop, int fd);
 /* The same for what a listener hands over, which is a socket with both flags already: saves three system calls. */
 void wire_adopt_accepted(struct wire *wire, struct loop *loop, int fd);
+/* The same, taken to be readable and writable at once: the owner reads before it waits. The kernel is asked for events
+ * when something said -EAGAIN, by wire_expect, or after LOOP_LATE_MS: a connection that is over by then never costs that
+ * call. */
+void wire_adopt_lazily(struct wire *wire, struct loop *loop, int fd);
+/* Events are wanted from now on. */
+void wire_expect(struct wire *wire);
 /* Begins to connect; WIRE_CONNECTED or WIRE_CLOSED follows, never before this returned. Negative errno: could
  * not even begin. */
 _must_check_ int wire_connect(struct wire *wire, struct loop *loop, const struct wire_address *address);
-/* `to` (wire_init'ed) goes on where `from` was, with its descriptor and TLS session; its events come from the next turn on.
- * `from` is as never opened. */
+/* `to` (wire_init'ed) goes on where `from` was, with its descriptor and TLS session. What was told to `from` is not told
+ * again: the owner of `to` reads at once, or asks for wire_again. `from` is as never opened. */
 void wire_move(struct wire *from, struct wire *to);
 /* Closes at once, what is unsent is lost. No event comes after it. */
 void wire_close(struct wire *wire);
@@ -91,7 +98,8 @@ void wire_abort(struct wire *wire);
 bool wire_is_open(const struct wire *wire);
 
 /* > 0: bytes; 0: end of the peer's direction; -EAGAIN: wait for WIRE_READABLE; else a negative errno (TLS:
- * -EPROTO, and wire_failure says what). Only -EAGAIN promises another event: a short read does not. */
+ * -EPROTO, and wire_failure says what). Only -EAGAIN promises another event: a short read does not, but it may be what
+ * makes the next call say -EAGAIN without asking the kernel. */
 ssize_t wire_read(struct wire *wire, void *buf, size_t len);
 /* May write less than all. -EAGAIN: wait for WIRE_WRITABLE, then offer the same bytes (and more, if there are)
  * again. Gathers up to WIRE_IOV_MAX parts; for TLS they are coalesced into records. */
@@ -104,6 +112,8 @@ void wire_shutdown_write(struct wire *wire);
  * way to it. A peer that merely reads slowly is heard. False for unix sockets. */
 #define WIRE_UNHEARD_REPEATS 3
 bool wire_is_unheard(const struct wire *wire);
+/* Bytes that were written and that the peer has not acknowledged: the kernel takes megabytes for a slow one. */
+size_t wire_unsent(const struct wire *wire);
 /* Another call of fn next turn with what is still readable or writable. */
 void wire_again(struct wire *wire);
 
