@@ -227,6 +227,18 @@ static void learn_handed(void)
     handed.taken = xcalloc((size_t)handed.n + 1, sizeof(bool));
 }
 
+/* False: said to be there, and is not. */
+static bool take(int i)
+{
+    int fd = SD_LISTEN_FDS_START + i, flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return false;
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    handed.taken[i] = true;
+    return true;
+}
+
 int daemon_take_fds(const char *name, int **ret_fds)
 {
     int n = 0;
@@ -234,19 +246,26 @@ int daemon_take_fds(const char *name, int **ret_fds)
     learn_handed();
     int *fds = xcalloc((size_t)handed.n + 1, sizeof(int));
     for (int i = 0; i < handed.n; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
-        if (handed.taken[i] || !handed.names || strcmp(handed.names[i], name) != 0)
-            continue;
-        int flags = fcntl(fd, F_GETFL);
-        if (flags < 0)
-            continue; /* said to be there, and is not */
-        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-        handed.taken[i] = true;
-        fds[n++] = fd;
+        if (!handed.taken[i] && handed.names && strcmp(handed.names[i], name) == 0 && take(i))
+            fds[n++] = SD_LISTEN_FDS_START + i;
     }
     *ret_fds = fds;
     return n;
+}
+
+bool daemon_take_named_fd(const char *prefix, int *ret_fd, char **ret_rest)
+{
+    size_t len = strlen(prefix);
+
+    learn_handed();
+    for (int i = 0; i < handed.n; i++) {
+        if (handed.taken[i] || !handed.names || strncmp(handed.names[i], prefix, len) != 0 || !take(i))
+            continue;
+        *ret_fd = SD_LISTEN_FDS_START + i;
+        *ret_rest = xstrdup(handed.names[i] + len);
+        return true;
+    }
+    return false;
 }
 
 /* --- telling systemd --------------------------------------------------------------------------------------------------- */
@@ -284,11 +303,6 @@ void daemon_stopping(void)
     sd_notify(0, "STOPPING=1\nSTATUS=stopping");
 }
 
-void daemon_main_pid(pid_t pid)
-{
-    sd_notifyf(0, "MAINPID=%d", (int)pid);
-}
-
 /* --- the watchdog --------------------------------------------------------------------------------------------------------- */
 
 static struct {
@@ -319,4 +333,10 @@ void daemon_watchdog(struct loop *loop, bool (*alive_fn)(void *arg), void *arg)
     watchdog.arg = arg;
     timer_init(&watchdog.timer, loop, feed_watchdog, NULL);
     feed_watchdog(NULL);
+}
+
+void daemon_hand_over(pid_t pid)
+{
+    timer_done(&watchdog.timer);
+    sd_notifyf(1, "MAINPID=%d", (int)pid);
 }

@@ -32,13 +32,16 @@ _must_check_ int daemon_load_config(
 /* Descriptors handed over by systemd under `name`, in their order; *ret_fds is the caller's. Returns the count.
  * The descriptors are close-on-exec and non-blocking; each can be taken once. */
 int daemon_take_fds(const char *name, int **ret_fds);
+/* The next one whose name begins with `prefix`; *ret_rest (what follows it) is the caller's. False: no more. */
+bool daemon_take_named_fd(const char *prefix, int *ret_fd, char **ret_rest);
 
 void daemon_ready(const char *status_fmt, ...) _printf_(1, 2);
 void daemon_status(const char *fmt, ...) _printf_(1, 2);
 void daemon_reloading(void);
 void daemon_stopping(void);
-/* Another process takes our place as the service's main one. */
-void daemon_main_pid(pid_t pid);
+/* Another process takes our place as the service's main one, and does the talking from now on: nothing more is told to
+ * systemd from here, the watchdog is no longer fed. */
+void daemon_hand_over(pid_t pid);
 
 /* Feeds systemd's watchdog from the loop at half its interval, as long as alive_fn (may be NULL) says true. */
 void daemon_watchdog(struct loop *loop, bool (*alive_fn)(void *arg), void *arg);

@@ -2,79 +2,27 @@
 #include "common/loop.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stddef.h>
-#include <sys/time.h>
-#include <event2/event.h>
+#include <stdlib.h>
 
+#include "common/loop_state.h"
 #include "common/mem.h"
 
-#define LOOP_SIGNALS_MAX  65
 #define LOOP_SETTLE_TURNS 10000 /* of one step of loop_advance: a test that never comes to rest ends */
 
-struct later {
-    struct later *next;
-    void *obj;
-    void (*fn)(void *obj);
-};
-
-struct on_signal {
-    struct loop *loop;
-    struct event *event;
-    signal_fn fn;
-    void *arg;
-};
-
-struct loop {
-    struct event_base *base;
-    struct event *alarm; /* the one timer of the library: the nearest of ours */
-    struct timer **heap;
-    size_t n_heap, heap_cap;
-    uint64_t seq;
-    struct list tasks;
-    struct later *later, **later_tail;
-    struct on_signal signals[LOOP_SIGNALS_MAX];
-    mono_t now;
-    wall_t wall;
-    bool now_known; /* this turn's time has been asked for */
-    bool fake;
-    bool stopped;
-    uint64_t n_handled;
-};
-
-struct io {
-    struct loop *loop;
-    struct event *event;
-    io_fn fn;
-    void *arg;
-    int fd;
-    unsigned events;
-};
-
-static void on_alarm(evutil_socket_t fd, short what, void *arg)
-{
-    /* Being woken is all: loop_turn runs what is due. */
-}
+static void on_late(void *arg);
 
 static struct loop *make(bool fake)
 {
-    struct event_config *config = event_config_new();
     struct loop *loop = xcalloc(1, sizeof(*loop));
 
-    assert(config);
-    /* One thread per loop, so no locks; edges and early notice of a peer's end are what wire.c is built on. */
-    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-    event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
-    event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_O1 | EV_FEATURE_EARLY_CLOSE);
-    loop->base = event_base_new_with_config(config);
-    event_config_free(config);
-    if (!loop->base)
-        abort(); /* no descriptors at start: there is nothing to go on with */
-    loop->alarm = event_new(loop->base, -1, 0, on_alarm, loop);
-    assert(loop->alarm);
+    loop_watch_init(loop);
     list_init(&loop->tasks);
+    list_init(&loop->ends);
+    list_init(&loop->late[0]);
+    list_init(&loop->late[1]);
+    timer_init(&loop->late_timer, loop, on_late, loop);
     loop->later_tail = &loop->later;
     loop->fake = fake;
     if (fake) {
@@ -111,13 +59,9 @@ void loop_free(struct loop *loop)
     if (!loop)
         return;
     run_later(loop);
-    for (int i = 0; i < LOOP_SIGNALS_MAX; i++)
-        if (loop->signals[i].event)
-            event_free(loop->signals[i].event);
     for (size_t i = 0; i < loop->n_heap; i++)
         loop->heap[i]->heap_index = -1;
-    event_free(loop->alarm);
-    event_base_free(loop->base);
+    loop_watch_done(loop);
     free(loop->heap);
     free(loop);
 }
@@ -247,7 +191,7 @@ static void run_timers(struct loop *loop)
     }
 }
 
-/* --- tasks and frees ------------------------------------------------------------------------------------- */
+/* --- tasks ----------------------------------------------------------------------------------------------- */
 
 void task_init(struct task *task, void (*fn)(void *arg), void *arg)
 {
@@ -268,6 +212,12 @@ void loop_soon(struct loop *loop, struct task *task)
         list_append(&loop->tasks, &task->link);
 }
 
+void loop_at_end(struct loop *loop, struct task *task)
+{
+    if (list_empty(&task->link))
+        list_append(&loop->ends, &task->link);
+}
+
 static void run_tasks(struct loop *loop, struct list *batch)
 {
     while (!list_empty(batch)) {
@@ -278,15 +228,39 @@ static void run_tasks(struct loop *loop, struct list *batch)
     }
 }
 
-static void move_tasks(struct loop *loop, struct list *batch)
+static void move_tasks(struct list *tasks, struct list *batch)
 {
     list_init(batch);
-    if (list_empty(&loop->tasks))
+    if (list_empty(tasks))
         return;
-    *batch = loop->tasks;
+    *batch = *tasks;
     batch->next->prev = batch->prev->next = batch;
-    list_init(&loop->tasks);
+    list_init(tasks);
 }
+
+/* --- late tasks: two generations and one timer ----------------------------------------------------------- */
+
+static void on_late(void *arg)
+{
+    struct loop *loop = arg;
+    struct list due;
+    move_tasks(&loop->late[1], &due);
+    move_tasks(&loop->late[0], &loop->late[1]);
+    if (!list_empty(&loop->late[1]))
+        timer_set(&loop->late_timer, LOOP_LATE_MS);
+    run_tasks(loop, &due);
+}
+
+void loop_late(struct loop *loop, struct task *task)
+{
+    if (!list_empty(&task->link))
+        return;
+    list_append(&loop->late[0], &task->link);
+    if (!timer_is_set(&loop->late_timer))
+        timer_set(&loop->late_timer, LOOP_LATE_MS);
+}
+
+/* --- frees ----------------------------------------------------------------------------------------------- */
 
 void loop_free_later(struct loop *loop, void *obj, void (*fn)(void *obj))
 {
@@ -302,7 +276,7 @@ void loop_free_later(struct loop *loop, void *obj, void (*fn)(void *obj))
 /* How long this turn may wait at most, in milliseconds; -1: for ever. Fake time does not pass by waiting. */
 static int64_t patience_ms(struct loop *loop, int wait_ms)
 {
-    if (wait_ms == 0 || loop->later || !list_empty(&loop->tasks))
+    if (wait_ms == 0 || loop->later || !list_empty(&loop->tasks) || !list_empty(&loop->ends))
         return 0;
     if (loop->n_heap == 0)
         return wait_ms;
@@ -319,21 +293,15 @@ bool loop_turn(struct loop *loop, int wait_ms)
 {
     uint64_t before = loop->n_handled;
     struct list batch;
-    int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
     int64_t wait = patience_ms(loop, wait_ms);
 
-    if (wait == 0)
-        flags = EVLOOP_ONCE | EVLOOP_NONBLOCK; /* alone it would go on until nothing is ready any more */
-    else if (wait > 0)
-        event_add(loop->alarm,
-            &(struct timeval){ .tv_sec = wait / CLOCK_MS_PER_S, .tv_usec = wait % CLOCK_MS_PER_S * 1000 });
-    move_tasks(loop, &batch);
+    move_tasks(&loop->tasks, &batch);
     loop->now_known = false;
-    event_base_loop(loop->base, flags);
-    if (wait > 0)
-        event_del(loop->alarm);
+    loop_watch_turn(loop, wait > INT_MAX ? INT_MAX : (int)wait);
     run_tasks(loop, &batch);
     run_timers(loop);
+    move_tasks(&loop->ends, &batch);
+    run_tasks(loop, &batch);
     run_later(loop);
     return loop->n_handled != before;
 }
@@ -371,84 +339,4 @@ void loop_advance(struct loop *loop, int64_t ms)
     }
     loop->now.us = target;
     loop->wall.us = target + skew;
-}
-
-struct event_base *loop_base(struct loop *loop)
-{
-    return loop->base;
-}
-
-void loop_count_event(struct loop *loop)
-{
-    loop->n_handled++;
-}
-
-/* --- foreign descriptors --------------------------------------------------------------------------------- */
-
-static void on_io(evutil_socket_t fd, short what, void *arg)
-{
-    struct io *io = arg;
-    unsigned ready = (what & EV_READ ? IO_READ : 0) | (what & EV_WRITE ? IO_WRITE : 0);
-    loop_count_event(io->loop);
-    io->fn(ready, io->arg);
-}
-
-struct io *io_new(struct loop *loop, int fd, unsigned events, io_fn fn, void *arg)
-{
-    struct io *io = xcalloc(1, sizeof(*io));
-    io->loop = loop;
-    io->fd = fd;
-    io->fn = fn;
-    io->arg = arg;
-    io_set(io, events);
-    return io;
-}
-
-void io_set(struct io *io, unsigned events)
-{
-    if (events == io->events)
-        return;
-    if (io->event) {
-        event_free(io->event);
-        io->event = NULL;
-    }
-    io->events = events;
-    if (events == 0)
-        return;
-    short what = EV_PERSIST | (events & IO_READ ? EV_READ : 0) | (events & IO_WRITE ? EV_WRITE : 0);
-    io->event = event_new(io->loop->base, io->fd, what, on_io, io);
-    assert(io->event);
-    event_add(io->event, NULL);
-}
-
-void io_free(struct io *io)
-{
-    if (!io)
-        return;
-    if (io->event)
-        event_free(io->event);
-    free(io);
-}
-
-/* --- signals --------------------------------------------------------------------------------------------- */
-
-static void on_signal(evutil_socket_t signo, short what, void *arg)
-{
-    struct on_signal *s = arg;
-    loop_count_event(s->loop);
-    s->fn((int)signo, s->arg);
-}
-
-void loop_on_signal(struct loop *loop, int signo, signal_fn fn, void *arg)
-{
-    assert(signo > 0 && signo < LOOP_SIGNALS_MAX);
-    struct on_signal *s = &loop->signals[signo];
-    s->loop = loop;
-    s->fn = fn;
-    s->arg = arg;
-    if (s->event)
-        return;
-    s->event = evsignal_new(loop->base, signo, on_signal, s);
-    assert(s->event);
-    event_add(s->event, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* One event loop: descriptors, timers, signals, and work put off until the turn ends. One loop belongs to one
- * thread; nothing here locks. Sockets belong to stream.h; this serves the descriptors of other libraries
+/* One event loop over epoll: descriptors, timers, signals, and work put off until the turn ends. One loop belongs to one
+ * thread; nothing here locks. Sockets belong to wire.h; this serves the descriptors of other libraries
  * (sd-bus, sd-journal, eventfd) and all time.
  *
  * Nothing is freed inside its own callback: hand it to loop_free_later. */
@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 #include "common/clock.h"
+#include "common/error.h"
 #include "common/list.h"
 
-struct event_base;
 struct loop;
 
 struct loop *loop_new(void);
@@ -33,9 +33,16 @@ void loop_advance(struct loop *loop, int64_t ms);
 mono_t loop_now(const struct loop *loop);
 wall_t loop_wall(const struct loop *loop);
 
-/* For wire.c only: the base, and that it handled something. */
-struct event_base *loop_base(struct loop *loop);
-void loop_count_event(struct loop *loop);
+/* For wire.c: a descriptor of its own, by edges or not, told in the kernel's words. One watch per descriptor; another call
+ * of the same owner replaces what is waited for. Negative errno: it can't be watched (a plain file). */
+enum { LOOP_READ = 0x1, LOOP_WRITE = 0x4, LOOP_BROKEN = 0x18, LOOP_EOF = 0x2000 };
+#define LOOP_EDGES (1U << 31)
+typedef void (*loop_ready_fn)(void *owner, unsigned events);
+_must_check_ int loop_watch(struct loop *loop, int fd, uint32_t events, loop_ready_fn fn, void *owner);
+/* `closing`: the descriptor is closed right behind it. */
+void loop_unwatch(struct loop *loop, int fd, const void *owner, bool closing);
+/* Another owner, with the same words and function, is told from now on. */
+void loop_pass_watch(struct loop *loop, int fd, const void *from, void *to);
 
 /* fn(obj) runs once, when the present turn is over. */
 void loop_free_later(struct loop *loop, void *obj, void (*fn)(void *obj));
@@ -70,6 +77,12 @@ struct task {
 void task_init(struct task *task, void (*fn)(void *arg), void *arg);
 void task_done(struct task *task);                    /* cancels; safe on a zeroed task */
 void loop_soon(struct loop *loop, struct task *task); /* once, however often it is asked for */
+/* Runs when this turn has handled its events, or, asked for by one of these, the next: what many events leave to do is
+ * done once. */
+void loop_at_end(struct loop *loop, struct task *task);
+/* Runs between LOOP_LATE_MS and twice that from now: for thousands of things that are nearly always cancelled before. */
+#define LOOP_LATE_MS 20
+void loop_late(struct loop *loop, struct task *task);
 
 /* --- foreign descriptors --------------------------------------------------------------------------------- */
 

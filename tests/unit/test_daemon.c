@@ -157,8 +157,14 @@ static void descriptors_are_taken_once_by_name(void **state)
     free(taken);
     assert_int_equal(daemon_take_fds("hub", &taken), 0);
     free(taken);
-    assert_int_equal(daemon_take_fds("https", &taken), 1);
-    assert_int_equal(taken[0], 4);
+    char *rest;
+    int fd;
+    assert_true(daemon_take_named_fd("htt", &fd, &rest));
+    assert_int_equal(fd, 4);
+    assert_string_equal(rest, "ps");
+    free(rest);
+    assert_false(daemon_take_named_fd("htt", &fd, &rest));
+    assert_int_equal(daemon_take_fds("https", &taken), 0);
     free(taken);
     assert_null(getenv("LISTEN_FDS"));
     for (int i = 0; i < 3; i++) {
@@ -199,8 +205,6 @@ static void systemd_is_told(void **state)
     expect(fd, "READY=1\nSTATUS=serving 7 routes");
     daemon_status("draining");
     expect(fd, "STATUS=draining");
-    daemon_main_pid(123);
-    expect(fd, "MAINPID=123");
     daemon_stopping();
     expect(fd, "STOPPING=1\nSTATUS=stopping");
 
@@ -220,6 +224,12 @@ static void systemd_is_told(void **state)
     alive = true;
     loop_advance(loop, 5000);
     expect(fd, "WATCHDOG=1");
+
+    daemon_hand_over(123);
+    expect(fd, "MAINPID=123");
+    daemon_status("not ours to say any more");
+    loop_advance(loop, 20000);
+    expect(fd, NULL);
     unlink(un.sun_path);
     close(fd);
     loop_free(loop);
