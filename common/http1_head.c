@@ -12,6 +12,7 @@
 struct cursor {
     const char *p, *end;
     struct http1_fault *fault;
+    bool answer;
 };
 
 /* First byte from p that may not stand in a field value, or end. */
@@ -53,14 +54,22 @@ static enum http1_result line_end(struct cursor *c)
 
 /* --- fields ---------------------------------------------------------------------------------------------- */
 
-bool http1_imitates_known(const char *name, size_t len)
+enum http1_field_id http1_imitates(const char *name, size_t len)
 {
     char dashed[32];
     if (len > sizeof(dashed) || !memchr(name, '_', len))
-        return false;
+        return HTTP1_FIELD_OTHER;
     for (size_t i = 0; i < len; i++)
         dashed[i] = name[i] == '_' ? '-' : name[i];
-    return http1_field_id(dashed, len) != HTTP1_FIELD_OTHER;
+    return http1_field_id(dashed, len);
+}
+
+/* In requests, where services read them so, all fields that are known; in answers what frames. */
+static bool imitates_known(const char *name, size_t len, bool answer)
+{
+    enum http1_field_id id = http1_imitates(name, len);
+    return answer ? id == HTTP1_FIELD_CONTENT_LENGTH || id == HTTP1_FIELD_TRANSFER_ENCODING
+                  : id != HTTP1_FIELD_OTHER;
 }
 
 static enum http1_result field_name(struct cursor *c, struct http1_field *f)
@@ -83,7 +92,7 @@ static enum http1_result field_name(struct cursor *c, struct http1_field *f)
     if (len == 0)
         return http1_refuse(c->fault, 400, "field without a name");
     f->id = (uint8_t)http1_field_id(name, len);
-    if (f->id == HTTP1_FIELD_OTHER && http1_imitates_known(name, len))
+    if (f->id == HTTP1_FIELD_OTHER && imitates_known(name, len, c->answer))
         return http1_refuse(c->fault, 400, "field name imitates a known one with \"_\" for \"-\"");
     f->name = name;
     f->name_len = (uint16_t)len;
@@ -235,7 +244,7 @@ static struct cursor cursor_start(
     size_t max = or_max(limits ? limits->head_max : 0, HTTP1_HEAD_MAX);
     if (len == 0)
         data = "";
-    return (struct cursor){ data, data + (len < max ? len : max), fault };
+    return (struct cursor){ data, data + (len < max ? len : max), fault, false };
 }
 
 static unsigned fields_max(const struct http1_limits *limits)
@@ -309,6 +318,7 @@ enum http1_result http1_response_parse(const char *data, size_t len, const struc
 {
     struct cursor c = cursor_start(data, len, limits, fault);
     http1_head_reset(ret);
+    c.answer = true;
     enum http1_result r = read_status_line(&c, ret);
     if (r == HTTP1_DONE)
         r = field_lines(&c, fields_max(limits), ret);
@@ -329,7 +339,7 @@ enum http1_result http1_trailers_parse(const char *data, size_t len, const struc
     struct http1_head *ret, struct http1_fault *fault)
 {
     size_t max = or_max(limits ? limits->trailers_max : 0, HTTP1_TRAILERS_MAX);
-    struct cursor c = { data, data + (len < max ? len : max), fault };
+    struct cursor c = { data, data + (len < max ? len : max), fault, false };
     http1_head_reset(ret);
     enum http1_result r = field_lines(&c, fields_max(limits), ret);
     if (r != HTTP1_DONE)

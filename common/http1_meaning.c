@@ -327,9 +327,11 @@ enum http1_result http1_response_meaning(
         return http1_refuse(fault, 502, "205 with a body");
     if (informational || head->status == 204 || head->status == 304 || method_id == HTTP1_METHOD_HEAD)
         head->body = HTTP1_BODY_NONE;
-    else if (head->body == HTTP1_BODY_NONE && head->status == 205)
+    else if (head->body == HTTP1_BODY_NONE && head->status == 205) {
+        /* It has no content (9110 15.3.6), but who goes by framing alone would read until the end: so it is said. */
+        head->has_content_length = true;
         head->keep_alive = false;
-    else if (head->body == HTTP1_BODY_NONE)
+    } else if (head->body == HTTP1_BODY_NONE)
         head->body = HTTP1_BODY_CLOSE;
     if (head->body == HTTP1_BODY_CLOSE)
         head->keep_alive = false;

@@ -20,8 +20,9 @@ static inline void http1_head_reset(struct http1_head *head)
 
 /* http1_head.c: method_id of head->method; CONNECT and TRACE are refused. */
 enum http1_result http1_know_method(struct http1_head *head, struct http1_fault *fault);
-/* A service that maps names to CGI variables can't tell Content_Length from Content-Length. */
-bool http1_imitates_known(const char *name, size_t len);
+/* A service that maps names to CGI variables can't tell Content_Length from Content-Length: the field that such a name
+ * stands for, or OTHER. */
+enum http1_field_id http1_imitates(const char *name, size_t len);
 
 enum http1_result http1_trailers_meaning(const struct http1_head *trailers, struct http1_fault *fault);
 enum http1_result http1_request_meaning(struct http1_head *head, struct http1_fault *fault);

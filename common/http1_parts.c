@@ -69,7 +69,7 @@ enum http1_result http1_parts_field(struct http1_head *head, struct http1_slice 
     if (value.len > 0 && (is_blank(value.ptr[0]) || is_blank(value.ptr[value.len - 1])))
         return http1_refuse(fault, 400, "blank around a field value");
     enum http1_field_id id = http1_field_id(name.ptr, name.len);
-    if (id == HTTP1_FIELD_OTHER && http1_imitates_known(name.ptr, name.len))
+    if (id == HTTP1_FIELD_OTHER && http1_imitates(name.ptr, name.len) != HTTP1_FIELD_OTHER)
         return http1_refuse(fault, 400, "field name imitates a known one with \"_\" for \"-\"");
     if (never_in_h2 & UINT64_C(1) << id || (id == HTTP1_FIELD_TE && !http1_slice_is(value, "trailers")))
         return http1_refuse(fault, 400, "field of one hop in HTTP/2");

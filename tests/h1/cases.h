@@ -14,7 +14,7 @@ struct h1_case {
     char *name, *verdict, *source;
     struct strbuf bytes;
     int n_expected;
-    char kinds[H1_EXPECTATIONS_MAX]; /* + - = */
+    char kinds[H1_EXPECTATIONS_MAX]; /* + - ~ = */
     struct strbuf expected[H1_EXPECTATIONS_MAX];
 };
 
