@@ -21,7 +21,7 @@ const char *const member_role_names[ROLE_MAX_] = {
     [ROLE_ROUTER] = "router",
 };
 
-const char *const document_kind_names[] = { "orders", "report", "table" };
+const char *const document_kind_names[] = { "orders", "report", "table", "table-diff" };
 COMPLETE(document_kind_names, DOCUMENT_MAX_);
 
 const char *const deploy_phase_names[] = { "fetch", "build", "start", "healthy", "switch", "drain" };

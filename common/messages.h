@@ -169,7 +169,7 @@ struct msg_renew {
     char *csr_pem; /* the same key as the certificate that asks */
 };
 
-enum document_kind { DOCUMENT_ORDERS, DOCUMENT_REPORT, DOCUMENT_TABLE, DOCUMENT_MAX_ };
+enum document_kind { DOCUMENT_ORDERS, DOCUMENT_REPORT, DOCUMENT_TABLE, DOCUMENT_TABLE_DIFF, DOCUMENT_MAX_ };
 extern const char *const document_kind_names[DOCUMENT_MAX_];
 
 struct msg_document_begin {

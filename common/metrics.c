@@ -5,9 +5,11 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/clock.h"
+
 void metrics_family(struct strbuf *out, const char *name, enum metric_type type, const char *help)
 {
-    static const char *const names[] = { "counter", "gauge" };
+    static const char *const names[] = { "counter", "gauge", "histogram" };
 
     strbuf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, names[type]);
 }
@@ -30,10 +32,22 @@ static void add_label(struct strbuf *out, const char *pair, bool first)
     strbuf_addc(out, '"');
 }
 
-void metrics_sample(struct strbuf *out, const char *name, const char *const *labels, int64_t value)
+static void add_name(struct strbuf *out, const char *name, const char *const *labels)
 {
     strbuf_adds(out, name);
     for (size_t i = 0; labels && labels[i]; i++)
         add_label(out, labels[i], i == 0);
-    strbuf_addf(out, "%s %" PRId64 "\n", labels && *labels ? "}" : "", value);
+    strbuf_adds(out, labels && *labels ? "} " : " ");
+}
+
+void metrics_sample(struct strbuf *out, const char *name, const char *const *labels, int64_t value)
+{
+    add_name(out, name, labels);
+    strbuf_addf(out, "%" PRId64 "\n", value);
+}
+
+void metrics_sample_seconds(struct strbuf *out, const char *name, const char *const *labels, int64_t us)
+{
+    add_name(out, name, labels);
+    strbuf_addf(out, "%" PRId64 ".%06" PRId64 "\n", us / CLOCK_US_PER_S, us % CLOCK_US_PER_S);
 }

@@ -16,6 +16,7 @@
 #include "hubd/instance.h"
 #include "hubd/router.h"
 #include "hubd/routes.h"
+#include "hubd/tables.h"
 
 enum epoch_phase { EPOCH_IDLE, EPOCH_PREPARING, EPOCH_DECIDING };
 
@@ -37,7 +38,7 @@ struct epochs {
     enum epoch_phase phase;
     int64_t epoch; /* under way, or the last one tried */
     struct plan plan;
-    struct strbuf text; /* its table */
+    struct tables tables;
     struct timer deadline;
     struct timer retry;
 };
@@ -59,10 +60,8 @@ static void set_phase(struct epochs *epochs, enum epoch_phase phase)
     timer_clear(&epochs->deadline);
     if (phase == EPOCH_PREPARING)
         timer_set(&epochs->deadline, EPOCH_PREPARE_MS);
-    if (phase == EPOCH_IDLE) {
+    if (phase == EPOCH_IDLE)
         plan_done(&epochs->plan);
-        strbuf_done(&epochs->text);
-    }
 }
 
 /* --- the plan -------------------------------------------------------------------------------------------- */
@@ -135,12 +134,8 @@ static void make_plan(struct epochs *epochs)
         }
     }
     collect_endpoints(hub, scratch, epochs->epoch, &epochs->plan);
-    if (epochs->plan.deploys || epochs->plan.n_endpoints > 0) {
-        struct table table;
-        routes_build(scratch, epochs->epoch, &table);
-        table_print(&table, &epochs->text);
-        table_clear(&table);
-    }
+    if (epochs->plan.deploys || epochs->plan.n_endpoints > 0)
+        tables_plan(&epochs->tables, scratch, state_meta(&hub->state)->epoch, epochs->epoch);
     txn_free(scratch);
 }
 
@@ -313,17 +308,24 @@ int64_t epochs_wanted(const struct hubd *hub)
 
 void epochs_table(const struct hubd *hub, int64_t epoch, struct strbuf *ret)
 {
-    const struct epochs *epochs = hub->epochs;
-    if (epoch == epochs->epoch && epochs->phase != EPOCH_IDLE) {
-        strbuf_add(ret, epochs->text.data, epochs->text.len);
+    if (tables_text(&hub->epochs->tables, epoch, ret))
         return;
-    }
     struct txn *view = txn_new(&hub->state);
     struct table table;
     routes_build(view, epoch, &table);
     table_print(&table, ret);
     table_clear(&table);
     txn_free(view);
+}
+
+bool epochs_diff(const struct hubd *hub, int64_t base, int64_t epoch, struct strbuf *ret)
+{
+    return tables_diff(&hub->epochs->tables, base, epoch, ret);
+}
+
+bool epochs_need_2(const struct hubd *hub, int64_t epoch)
+{
+    return tables_need_2(&hub->epochs->tables, epoch);
 }
 
 static void on_retry(void *arg)
@@ -346,7 +348,7 @@ void epochs_free(struct epochs *epochs)
     if (!epochs)
         return;
     plan_done(&epochs->plan);
-    strbuf_done(&epochs->text);
+    tables_done(&epochs->tables);
     timer_done(&epochs->deadline);
     timer_done(&epochs->retry);
     free(epochs);

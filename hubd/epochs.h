@@ -26,5 +26,9 @@ void epochs_consider(struct hubd *hub);
 int64_t epochs_wanted(const struct hubd *hub);
 /* Its table, as text. */
 void epochs_table(const struct hubd *hub, int64_t epoch, struct strbuf *ret);
+/* What leads to it from another one; false: the whole has to be sent. */
+bool epochs_diff(const struct hubd *hub, int64_t base, int64_t epoch, struct strbuf *ret);
+/* Has it rules, or limits, which "table/2" stands for? */
+bool epochs_need_2(const struct hubd *hub, int64_t epoch);
 /* A router has prepared, refused, or gone: look whether the epoch can go on. */
 void epochs_router_changed(struct hubd *hub);

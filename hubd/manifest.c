@@ -25,6 +25,7 @@ static const struct field service_fields[] = {
     F_PAIRS(struct manifest_service, depends, 0),
     F_STRV(struct manifest_service, routes, 0),
     F_INT(struct manifest_service, instances, 0, 0, INSTANCES_MAX),
+    F_STRUCT(struct manifest_service, requests, FIELD_OMIT_EMPTY, &requests_spec_schema),
 };
 /* clang-format on */
 const struct schema manifest_service_schema =

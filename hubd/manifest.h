@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/messages.h"
+#include "hubd/requests.h"
 
 #define MANIFEST_SERVICES_MAX 100
 #define MANIFEST_COMMAND_MAX  32768 /* bytes of a command, all arguments */
@@ -32,6 +33,7 @@ struct manifest_service {
     char **depends; /* pairs NAME=RANGE; NAME is a service or "config:…" */
     char **routes;  /* "www.example.com" or "example.com/shop", host in lower case, no "/" at the end */
     int64_t instances;
+    struct requests_spec requests;
 };
 
 struct manifest {

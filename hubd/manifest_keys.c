@@ -226,7 +226,7 @@ static int read_env(
     return 0;
 }
 
-/* --- limits, stop, user, version ------------------------------------------------------------------------------ */
+/* --- limits, requests, stop, user, version ------------------------------------------------------------------------------ */
 
 /* clang-format off */
 static const struct { const char *name; int number; } signals[] = {
@@ -275,6 +275,42 @@ static int read_stop(
     return manifest_read_keys(rd, v, stop_keys, ARRAY_SIZE(stop_keys), "\"stop\"", target);
 }
 
+static int read_queue(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
+{
+    int r = manifest_read_int(rd, v, key, target);
+    if (r == 0 && *(int64_t *)target == 0)
+        *(int64_t *)target = REQUESTS_NO_QUEUE;
+    return r;
+}
+
+static int read_retry(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
+{
+    bool retry;
+    int r = manifest_read_bool(rd, v, key, &retry);
+    if (r == 0)
+        *(bool *)target = !retry;
+    return r;
+}
+
+/* clang-format off */
+#define REQUESTS(m) offsetof(struct requests_spec, m)
+static const struct manifest_key requests_keys[] = {
+    { "at_once",    manifest_read_int,      REQUESTS(at_once), 1, 1000000, "a whole number from 1 to 1000000" },
+    { "queue",      read_queue,             REQUESTS(queue), 0, TABLE_QUEUE_MAX, "a whole number from 0 to 100000" },
+    { "wait",       manifest_read_duration, REQUESTS(wait_ms), 100, HOUR, "a duration from \"100ms\" to \"1h\"" },
+    { "retry",      read_retry,             REQUESTS(no_retry), 0, 0, NULL },
+    { "slow_start", manifest_read_duration, REQUESTS(slow_start_ms), 0, HOUR, "a duration from \"0s\" to \"1h\"" },
+};
+/* clang-format on */
+
+static int read_requests(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
+{
+    return manifest_read_keys(rd, v, requests_keys, ARRAY_SIZE(requests_keys), "\"requests\"", target);
+}
+
 /* A user name as useradd takes it; "dynamic" is one too. */
 static int read_user(
     struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
@@ -316,6 +352,7 @@ static const struct manifest_key service_keys[] = {
     { "instances", manifest_read_int,     SERVICE(instances), 0, INSTANCES_MAX, "a whole number from 0 to 1000" },
     { "env",       read_env,     SERVICE(run.env), 0, 0, "an object of at most 200 strings" },
     { "limits",    read_limits,  SERVICE(run.limits), 0, 0, NULL },
+    { "requests",  read_requests, SERVICE(requests), 0, 0, NULL },
     { "stop",      read_stop,    SERVICE(run.stop), 0, 0, NULL },
     { "user",      read_user,    SERVICE(run.user), 0, 0, "\"dynamic\" or the name of a user" },
 };
@@ -352,6 +389,8 @@ static int check_worker(
     const struct json *health = json_get(v, "health"), *at = NULL;
     if (json_size(json_get(v, "routes")) > 0)
         at = json_get(v, "routes");
+    else if (json_get(v, "requests"))
+        at = json_get(v, "requests");
     else if (json_get(health, "http"))
         at = json_get(health, "http");
     else if (json_get(health, "tcp"))

@@ -264,6 +264,7 @@ static void register_service(struct txn *txn, const struct release_push *push,
     release->routes = strv_copy(s->routes);
     release->depends = strv_copy(s->depends);
     release->instances = s->instances;
+    release->requests = s->requests;
     schema_copy(&run_spec_schema, &s->run, &release->run);
 }
 

@@ -11,6 +11,7 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/strbuf.h"
+#include "common/table_diff.h"
 #include "hubd/command.h"
 #include "hubd/epochs.h"
 #include "hubd/hubd.h"
@@ -18,6 +19,7 @@
 
 #define ROUTER_RETRY_MS 5000
 #define TABLE_FEATURE   "table/1"
+#define TABLE_2_FEATURE "table/2"
 
 struct router {
     struct hubd *hub;
@@ -25,11 +27,14 @@ struct router {
     struct session *session; /* weak: the session clears it */
     bool unfit;              /* it serves an epoch that this hub does not know, or reads other tables */
     bool busy;               /* a step is in flight */
+    bool sent_diff;          /* in that step */
+    bool wants_whole;        /* a diff was refused */
     int64_t step;            /* the epoch of that step */
     int64_t prepared;
     int64_t refused; /* the epoch it refused */
     char *refusal;
     struct timer retry;
+    struct timer tell; /* the epochs of a refusal of ours */
 };
 
 void router_free(struct router *router)
@@ -37,6 +42,7 @@ void router_free(struct router *router)
     if (!router)
         return;
     timer_done(&router->retry);
+    timer_done(&router->tell);
     free(router->refusal);
     free(router->name);
     free(router);
@@ -49,6 +55,12 @@ static void on_retry(void *arg)
     router_pump(router);
 }
 
+static void on_tell(void *arg)
+{
+    struct router *router = arg;
+    epochs_router_changed(router->hub);
+}
+
 static struct router *get_router(struct hubd *hub, const char *name)
 {
     struct router *router = map_get(hub->routers, name);
@@ -57,6 +69,7 @@ static struct router *get_router(struct hubd *hub, const char *name)
         router->hub = hub;
         router->name = xstrdup(name);
         timer_init(&router->retry, hub->loop, on_retry, router);
+        timer_init(&router->tell, hub->loop, on_tell, router);
         map_set(hub->routers, name, router);
     }
     return router;
@@ -200,7 +213,7 @@ void router_disconnected(struct session *session, const char *reason)
         return;
     router->session = NULL;
     session->router = NULL;
-    router->busy = false;
+    router->busy = router->wants_whole = false;
     router->prepared = 0;
     timer_clear(&router->retry);
     struct router_facts *facts = facts_router(&hub->facts, router->name);
@@ -249,11 +262,21 @@ static void on_table_sent(int result, const char *reason, void *arg)
     struct router *router = arg;
     if (!router->session || result == -ECONNRESET)
         return;
+    if (result < 0 && router->sent_diff) {
+        log_info((&(struct log_about){ .host = router->name }),
+            "router %s gets the whole of epoch %" PRId64 ": %s", router->name, router->step,
+            reason ? reason : "it refused the diff");
+        router->wants_whole = true;
+        router->busy = false;
+        router_pump(router);
+        return;
+    }
     if (result < 0) {
         refuse(router, reason);
         step_ended(router);
         return;
     }
+    router->wants_whole = false;
     struct msg_epoch m = { router->step };
     link_call(router->session->link, MSG_TABLE_PREPARE, &m, 0, on_prepared, router);
 }
@@ -288,14 +311,35 @@ void router_abort(struct router *router, int64_t epoch)
         router->prepared = 0;
 }
 
+/* The other routers don't have what this one does not understand. */
+static void refuse_too_old(struct router *router)
+{
+    const char *version = link_hello(router->session->link)->version;
+    _cleanup_(free_ptr) char *reason =
+        xasprintf("stagecoach-routerd %s there does not know rules of routes and limits of services (%s)",
+            version ? version : "?", TABLE_2_FEATURE);
+    refuse(router, reason);
+    /* Not from within what asked for the table to be sent. */
+    timer_set(&router->tell, 0);
+}
+
 static void send_table(struct router *router, int64_t epoch)
 {
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
-    epochs_table(router->hub, epoch, &text);
-    router->busy = true;
+    struct link *link = router->session->link;
+    int64_t acked = facts_router(&router->hub->facts, router->name)->acked_epoch;
     router->step = epoch;
-    document_send(
-        router->session->link, DOCUMENT_TABLE, epoch, strbuf_str(&text), text.len, on_table_sent, router);
+    if (epochs_need_2(router->hub, epoch) && !link_offers(link, TABLE_2_FEATURE)) {
+        refuse_too_old(router);
+        return;
+    }
+    router->sent_diff = !router->wants_whole && link_offers(link, TABLE_DIFF_FEATURE) &&
+        epochs_diff(router->hub, acked, epoch, &text);
+    if (!router->sent_diff)
+        epochs_table(router->hub, epoch, &text);
+    router->busy = true;
+    document_send(link, router->sent_diff ? DOCUMENT_TABLE_DIFF : DOCUMENT_TABLE, epoch, strbuf_str(&text),
+        text.len, on_table_sent, router);
 }
 
 void router_pump(struct router *router)

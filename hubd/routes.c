@@ -85,16 +85,38 @@ static bool has_port(const struct txn *view, const struct service *service)
     return false;
 }
 
+static int64_t share_of(const struct live_release *live)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < live->n_ranges; i++)
+        sum += live->ranges[i].last - live->ranges[i].first + 1;
+    return sum;
+}
+
+/* There is one queue and one limit for a service: as the release wants it that has most of the traffic. */
+static void apply_requests(const struct txn *view, const struct service *service, struct table_service *ret)
+{
+    const struct release *best = NULL;
+    int64_t most = -1;
+    for (size_t i = 0; i < service->live.n_releases; i++) {
+        const struct live_release *live = &service->live.releases[i];
+        const struct release *release = state_release(txn_state(view), service->name, live->version);
+        if (release && share_of(live) > most) {
+            most = share_of(live);
+            best = release;
+        }
+    }
+    if (best)
+        requests_apply(&best->requests, &ret->limits);
+}
+
 static void build_service(const struct txn *view, const struct service *service, const char *const *instances,
     struct table_service *ret)
 {
     size_t cap = 0;
-    *ret = (struct table_service){
-        .name = xstrdup(service->name),
-        .pin_header = true,
-        .pin_cookie = true,
-        .pin_host = true,
-    };
+    *ret = (struct table_service){ .name = xstrdup(service->name) };
+    table_service_init(ret);
+    apply_requests(view, service, ret);
     if (has_port(view, service)) {
         for (size_t i = 0; i < service->live.n_releases; i++) {
             const struct live_release *live = &service->live.releases[i];
@@ -118,6 +140,7 @@ static void add_routes(struct table *table, size_t *cap, const struct service *s
         table->routes = xgrow(table->routes, table->n_routes, cap, sizeof(*table->routes));
         struct table_route *row = &table->routes[table->n_routes++];
         *row = (struct table_route){ .service = xstrdup(service->name) };
+        table_route_init(row);
         routes_split(route, &row->host, &row->path);
     }
 }

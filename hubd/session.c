@@ -18,7 +18,8 @@
 #include "hubd/router.h"
 #include "hubd/streams.h"
 
-static char *features[] = { (char *)"orders/1", (char *)"table/1", (char *)"streams/1", NULL };
+static char *features[] = { (char *)"orders/1", (char *)"table/1", (char *)"table/2", (char *)"table-diff/1",
+    (char *)"streams/1", NULL };
 
 static int check_hello(void *owner, struct link *link, const struct msg_hello *hello, struct error *err)
 {

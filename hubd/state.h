@@ -85,6 +85,7 @@ struct release {
     char **depends;    /* pairs NAME=RANGE, NAME a service or "config:…" */
     int64_t instances; /* the manifest's number */
     struct run_spec run;
+    struct requests_spec requests;
 };
 
 /* A machine that has connected as a drone or as a router. */

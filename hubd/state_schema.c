@@ -79,6 +79,7 @@ static const struct field release_fields[] = {
     F_PAIRS(struct release, depends, 0),
     F_INT(struct release, instances, 0, 0, INSTANCES_MAX),
     F_STRUCT(struct release, run, FIELD_REQUIRED, &run_spec_schema),
+    F_STRUCT(struct release, requests, FIELD_OMIT_EMPTY, &requests_spec_schema),
 };
 const struct schema release_schema = SCHEMA("release", struct release, release_fields, false);
 
