@@ -15,15 +15,19 @@
 #include "common/mem.h"
 #include "common/statefile.h"
 #include "common/strbuf.h"
-#include "common/table.h"
+#include "common/table_diff.h"
+#include "routerd/generation.h"
+#include "routerd/journal.h"
 #include "routerd/match.h"
 #include "routerd/routerd.h"
 
 struct feed {
     struct routerd *routerd;
-    char *path, *next_path;
+    char *path;
     bool watches;
+    struct journal *journal;  /* NULL where a file is watched */
     struct match_table *next; /* prepared */
+    struct timer fold;
     int inotify_fd;
     struct io *inotify;
     char *file_name; /* within the watched folder */
@@ -40,9 +44,30 @@ static int compile_text(
     int r = table_read(text, len, &table, err);
     if (r < 0)
         return r;
+    table_sum_rows(&table);
     r = routerd_compile(feed->routerd, &table, ret, err);
     table_clear(&table);
     return r;
+}
+
+/* The last table that the hub committed. */
+static int load_journal(struct feed *feed, struct error *err)
+{
+    const struct table *table;
+    struct match_table *compiled;
+    _cleanup_(free_ptr) char *warning = NULL;
+    int r = journal_load(feed->journal, &table, &warning, err);
+    if (r < 0)
+        return r;
+    if (warning)
+        log_error(NULL, "%s; epoch %" PRId64 " is served until the hub is there", warning, table->epoch);
+    r = routerd_compile(feed->routerd, table, &compiled, err);
+    if (r < 0)
+        return error_prefix(err, "%s", feed->path);
+    log_info(NULL, "%s: epoch %" PRId64 ", routes %u, services %u", feed->path, compiled->epoch,
+        compiled->n_routes, compiled->n_services);
+    routerd_serve(feed->routerd, compiled);
+    return 0;
 }
 
 static int load(struct feed *feed, struct error *err)
@@ -57,17 +82,17 @@ static int load(struct feed *feed, struct error *err)
         return error_prefix(err, "%s", feed->path);
     log_info(NULL, "%s: epoch %" PRId64 ", routes %u, services %u", feed->path, table->epoch, table->n_routes,
         table->n_services);
-    routerd_serve(feed->routerd, table, NULL, NULL);
+    routerd_serve(feed->routerd, table);
+    generation_push(feed->routerd->generation, strbuf_str(&text), text.len);
     return 0;
 }
 
 /* --- a watched file -------------------------------------------------------------------------------------- */
 
-void feed_reload(struct feed *feed)
+static void on_settled(void *arg)
 {
+    struct feed *feed = arg;
     struct error err;
-    if (!feed->watches)
-        return;
     if (load(feed, &err) >= 0) {
         str_set(&feed->refused, NULL);
         return;
@@ -75,11 +100,6 @@ void feed_reload(struct feed *feed)
     if (!feed->refused || strcmp(feed->refused, err.text) != 0)
         log_error(NULL, "%s; the table in place stays", err.text);
     str_set(&feed->refused, err.text);
-}
-
-static void on_settled(void *arg)
-{
-    feed_reload(arg);
 }
 
 static bool names_file(const struct feed *feed, const char *data, ssize_t len)
@@ -125,35 +145,36 @@ static void drop_next(struct feed *feed)
     routerd_drop(feed->routerd, steal_ptr(feed->next));
 }
 
-/* A switch that is answered must be there after a power cut. That the rename itself is done can't be undone here, so a
- * failure is no refusal. */
-static void sync_folder(const char *path)
+static int prepare(struct feed *feed, int64_t epoch, const struct table *table, struct error *err)
 {
-    _cleanup_(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        log_warning(NULL, "can't sync %s: %s", path, strerror(errno));
-}
-
-int feed_prepare(struct feed *feed, int64_t epoch, const char *text, size_t len, struct error *err)
-{
-    struct match_table *table;
-    int r = compile_text(feed, text, len, &table, err);
+    if (table->epoch != epoch)
+        return error_set(
+            err, -EINVAL, "the table says epoch %" PRId64 ", the message %" PRId64, table->epoch, epoch);
+    struct match_table *compiled;
+    int r = routerd_compile(feed->routerd, table, &compiled, err);
     if (r < 0)
         return r;
-    if (table->epoch != epoch) {
-        r = error_set(
-            err, -EINVAL, "the table says epoch %" PRId64 ", the message %" PRId64, table->epoch, epoch);
-        routerd_drop(feed->routerd, table);
-        return r;
-    }
-    r = statefile_write(feed->next_path, text, len, 0640, err);
+    r = journal_write(feed->journal, err);
     if (r < 0) {
-        routerd_drop(feed->routerd, table);
+        routerd_drop(feed->routerd, compiled);
         return r;
     }
-    drop_next(feed);
-    feed->next = table;
+    feed->next = compiled;
     return 0;
+}
+
+int feed_prepare(
+    struct feed *feed, int64_t epoch, const char *text, size_t len, bool is_diff, struct error *err)
+{
+    const struct table *table;
+    drop_next(feed);
+    int r = journal_stage(feed->journal, text, len, is_diff, &table, err);
+    if (r < 0)
+        return r;
+    r = prepare(feed, epoch, table, err);
+    if (r < 0)
+        journal_abort(feed->journal);
+    return r;
 }
 
 int feed_check_prepared(struct feed *feed, int64_t epoch, struct error *err)
@@ -163,33 +184,54 @@ int feed_check_prepared(struct feed *feed, int64_t epoch, struct error *err)
     return error_set(err, -ENOENT, "epoch %" PRId64 " is not prepared here", epoch);
 }
 
-int feed_commit(struct feed *feed, int64_t epoch, void (*fn)(void *arg), void *arg, struct error *err)
+static void push(struct feed *feed)
+{
+    struct strbuf text _cleanup_(strbuf_done) = STRBUF_INIT;
+    struct error err;
+    if (!generation_has_older(feed->routerd->generation))
+        return;
+    if (feed_text(feed, &text, &err) < 0)
+        log_error(NULL, "older generations keep the table they have: %s", err.text);
+    else
+        generation_push(feed->routerd->generation, strbuf_str(&text), text.len);
+}
+
+int feed_commit(struct feed *feed, int64_t epoch, struct error *err)
 {
     struct routerd *routerd = feed->routerd;
-    if (!feed->next && routerd->table && routerd->table->epoch == epoch && epoch > 0) {
-        fn(arg);
+    if (!feed->next && routerd->table && routerd->table->epoch == epoch && epoch > 0)
         return 0;
-    }
     int r = feed_check_prepared(feed, epoch, err);
     if (r < 0)
         return r;
-    if (rename(feed->next_path, feed->path) < 0)
-        return error_set_errno(err, -errno, "can't rename %s", feed->next_path);
-    sync_folder(routerd->settings.state_directory);
+    r = journal_commit(feed->journal, err);
+    if (r < 0)
+        return r;
     log_info(NULL, "epoch %" PRId64 ": routes %u, services %u", epoch, feed->next->n_routes,
         feed->next->n_services);
-    routerd_serve(routerd, steal_ptr(feed->next), fn, arg);
+    routerd_serve(routerd, steal_ptr(feed->next));
+    push(feed);
+    if (journal_is_long(feed->journal))
+        timer_set(&feed->fold, FEED_FOLD_MS);
     return 0;
 }
 
 void feed_abort(struct feed *feed)
 {
-    struct error err;
-    if (!feed->next)
-        return;
     drop_next(feed);
-    if (statefile_remove(feed->next_path, &err) < 0)
-        log_warning(NULL, "%s", err.text);
+    if (feed->journal) {
+        journal_abort(feed->journal);
+        journal_clean(feed->journal);
+    }
+}
+
+/* Requests are served by other threads meanwhile. */
+static void on_fold(void *arg)
+{
+    struct feed *feed = arg;
+    struct error err;
+    if (journal_fold(feed->journal, &err) < 0)
+        log_warning(NULL, "%s; the diffs stay", err.text);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------ */
@@ -201,10 +243,7 @@ static int start(struct feed *feed, struct error *err)
         return r < 0 ? r : watch(feed, err);
     }
     struct error why;
-    /* What was prepared and not decided when we ended is not known to be decided now. */
-    if (unlink(feed->next_path) < 0 && errno != ENOENT)
-        log_warning(NULL, "can't remove %s: %s", feed->next_path, strerror(errno));
-    int r = load(feed, &why);
+    int r = load_journal(feed, &why);
     if (r == -ENOENT)
         log_info(NULL, "no table yet; the hub will send one");
     else if (r < 0)
@@ -220,7 +259,9 @@ int feed_new(struct routerd *routerd, struct feed **ret, struct error *err)
     feed->watches = routerd->settings.table != NULL;
     feed->path = feed->watches ? xstrdup(routerd->settings.table)
                                : xasprintf("%s/table.json", routerd->settings.state_directory);
-    feed->next_path = xasprintf("%s/table.next", routerd->settings.state_directory);
+    if (!feed->watches)
+        feed->journal = journal_new(routerd->settings.state_directory);
+    timer_init(&feed->fold, routerd->loop, on_fold, feed);
     timer_init(&feed->settle, routerd->loop, on_settled, feed);
     int r = start(feed, err);
     if (r < 0) {
@@ -231,17 +272,55 @@ int feed_new(struct routerd *routerd, struct feed **ret, struct error *err)
     return 0;
 }
 
+void feed_take_charge(struct feed *feed)
+{
+    struct error err;
+    if (feed->watches)
+        return;
+    journal_clean(feed->journal);
+    /* The generation before us may have committed since we read it. */
+    if (!journal_is_current(feed->journal) && load_journal(feed, &err) < 0 && err.code != -ENOENT)
+        log_error(NULL, "%s; waiting for the hub", err.text);
+}
+
+void feed_step_back(struct feed *feed)
+{
+    drop_next(feed);
+    if (feed->journal)
+        journal_abort(feed->journal);
+    timer_clear(&feed->settle);
+    timer_clear(&feed->fold);
+    io_free(steal_ptr(feed->inotify));
+    close_fd(&feed->inotify_fd);
+}
+
+int feed_text(struct feed *feed, struct strbuf *ret, struct error *err)
+{
+    if (feed->watches)
+        return statefile_read(feed->path, FEED_TABLE_MAX, ret, err);
+    journal_text(feed->journal, ret);
+    return 0;
+}
+
+int feed_serve_text(struct feed *feed, const char *text, size_t len, struct error *err)
+{
+    struct match_table *table;
+    int r = compile_text(feed, text, len, &table, err);
+    if (r == 0)
+        routerd_serve(feed->routerd, table);
+    return r;
+}
+
 void feed_free(struct feed *feed)
 {
     if (!feed)
         return;
-    drop_next(feed);
+    feed_step_back(feed);
     timer_done(&feed->settle);
-    io_free(feed->inotify);
-    close_fd(&feed->inotify_fd);
+    timer_done(&feed->fold);
+    journal_free(feed->journal);
     free(feed->file_name);
     free(feed->refused);
     free(feed->path);
-    free(feed->next_path);
     free(feed);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/headers.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
+
+#include "routerd/trace.h"
+#include "routerd/match.h"
+#include "routerd/rules.h"
 
 #define BIT(id) (UINT64_C(1) << HTTP1_FIELD_##id)
 
@@ -75,6 +78,20 @@ static bool kept(struct http1_out *out, const struct http1_head *head, enum http
     return f;
 }
 
+/* The port that the client asked for. */
+static void add_port(struct http1_out *out, const struct http1_head *head, const struct forward *forward)
+{
+    if (head->port >= 0) {
+        http1_out_literal(out, "X-Forwarded-Port: ");
+        http1_out_uint(out, (uint64_t)head->port);
+        http1_out_literal(out, "\r\n");
+    } else if (forward->tls) {
+        http1_out_literal(out, "X-Forwarded-Port: 443\r\n");
+    } else {
+        http1_out_literal(out, "X-Forwarded-Port: 80\r\n");
+    }
+}
+
 static void add_forwarded(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
     struct http1_slice host)
 {
@@ -88,8 +105,8 @@ static void add_forwarded(struct http1_out *out, const struct http1_head *head, 
         http1_out_field_str(out, "X-Forwarded-Proto", proto);
     if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_HOST, forward->trusted) && host.len > 0)
         http1_out_field(out, HTTP1_SLICE("X-Forwarded-Host"), host);
-    if (forward->trusted)
-        kept(out, head, HTTP1_FIELD_X_FORWARDED_PORT, true);
+    if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_PORT, forward->trusted))
+        add_port(out, head, forward);
 
     /* RFC 7239: addresses with colons are quoted, and so is a host with a port. */
     begin_list(out, head, HTTP1_FIELD_FORWARDED, "Forwarded", forward->trusted);
@@ -123,10 +140,12 @@ static void add_request_framing(struct http1_out *out, const struct http1_head *
     }
 }
 
-/* OPTIONS counts its hops down (9110 7.6.2); 0 never gets here. */
+/* OPTIONS counts its hops down (9110 7.6.2). */
 static void add_max_forwards(struct http1_out *out, const struct http1_field *f)
 {
     uint64_t n = 0;
+    if (f->value_len == 0)
+        return;
     for (uint32_t i = 0; i < f->value_len; i++) {
         if (f->value[i] < '0' || f->value[i] > '9' || i > 9)
             return;
@@ -137,17 +156,60 @@ static void add_max_forwards(struct http1_out *out, const struct http1_field *f)
     http1_out_literal(out, "\r\n");
 }
 
-void headers_request(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
-    const char *fallback_host)
+static void add_request_line(
+    struct http1_out *out, const struct http1_head *head, const struct match_rules *rules)
 {
+    add_slice(out, head->method);
+    http1_out_literal(out, " ");
+    rules_add_target(out, rules, head->target);
+    http1_out_literal(out, " HTTP/1.1\r\n");
+}
+
+static void add_rule_fields(
+    struct http1_out *out, const struct rule_fields *fields, const struct rules_values *values)
+{
+    for (uint32_t i = 0; i < fields->n; i++) {
+        const struct rule_field *row = &fields->rows[i];
+        if (!row->writes)
+            continue;
+        http1_out_add(out, row->name, row->name_len);
+        http1_out_literal(out, ": ");
+        rules_add_value(out, &row->value, values);
+        http1_out_literal(out, "\r\n");
+    }
+}
+
+static void add_request_rules(struct http1_out *out, const struct http1_head *head,
+    const struct forward *forward, const struct request_extra *extra)
+{
+    struct rules_values values = { .rules = extra->rules,
+        .head = head,
+        .forward = forward,
+        .trace = extra->trace,
+        .service = extra->service,
+        .version = extra->version,
+        .tls = forward->tls };
+    add_rule_fields(out, &extra->rules->request, &values);
+}
+
+void headers_request(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
+    const struct request_extra *extra)
+{
+    const struct trace *trace = extra->trace;
     struct http1_slice host = head->authority;
-    http1_out_request_line(out, head->method, head->target);
+    uint64_t drops = request_drops | (trace ? trace->drops : 0);
+    if (extra->rules && extra->rules->prefix)
+        add_request_line(out, head, extra->rules);
+    else
+        http1_out_request_line(out, head->method, head->target);
     if (host.len == 0)
-        host = (struct http1_slice){ fallback_host, strlen(fallback_host) };
+        host = (struct http1_slice){ extra->service, strlen(extra->service) };
     http1_out_field(out, HTTP1_SLICE("Host"), host);
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http1_field *f = &head->fields[i];
-        if (request_drops & UINT64_C(1) << f->id || f->listed)
+        if (drops & UINT64_C(1) << f->id || f->listed)
+            continue;
+        if (extra->rules && rules_hide(&extra->rules->request, f))
             continue;
         if (f->id == HTTP1_FIELD_TRAILER && head->body != HTTP1_BODY_CHUNKED)
             continue;
@@ -157,16 +219,70 @@ void headers_request(struct http1_out *out, const struct http1_head *head, const
             add_field(out, f);
     }
     add_forwarded(out, head, forward, head->authority);
+    if (trace)
+        http1_out_add(out, trace->fields, trace->fields_len);
+    if (extra->rules)
+        add_request_rules(out, head, forward, extra);
     begin_list(out, head, HTTP1_FIELD_VIA, "Via", true);
-    http1_out_str(out, head->minor == 0 ? "1.0 " HEADERS_PSEUDONYM "\r\n" : "1.1 " HEADERS_PSEUDONYM "\r\n");
+    http1_out_str(out, head->is_h2 ? "2" : head->minor == 0 ? "1.0" : "1.1");
+    http1_out_literal(out, " " HEADERS_PSEUDONYM "\r\n");
     add_request_framing(out, head);
     http1_out_end(out);
 }
 
+/* received-protocol RWS received-by [ RWS comment ] */
+static bool is_own_via(struct http1_slice item)
+{
+    static const char own[] = HEADERS_PSEUDONYM;
+    const char *end = item.ptr + item.len, *blank = memchr(item.ptr, ' ', item.len);
+    if (!blank || (size_t)(end - blank) < sizeof(own))
+        return false;
+    const char *behind = blank + sizeof(own);
+    return memcmp(blank + 1, own, sizeof(own) - 1) == 0 && (behind == end || *behind == ' ');
+}
+
+bool headers_loop(const struct http1_head *head)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; http1_has(head, HTTP1_FIELD_VIA) && i < head->n_fields; i++) {
+        struct http1_slice list = http1_value(&head->fields[i]), item;
+        while (head->fields[i].id == HTTP1_FIELD_VIA && http1_list_next(&list, &item))
+            n += is_own_via(item);
+    }
+    return n > HEADERS_LOOPS_MAX;
+}
+
+bool headers_end_here(const struct http1_head *head)
+{
+    const struct http1_field *f =
+        head->method_id == HTTP1_METHOD_OPTIONS ? http1_find(head, HTTP1_FIELD_MAX_FORWARDS) : NULL;
+    for (uint32_t i = 0; f && i < f->value_len; i++) {
+        if (f->value[i] != '0')
+            return false;
+    }
+    return f && f->value_len > 0;
+}
+
 /* --- answers --------------------------------------------------------------------------------------------- */
+
+static const struct rule_fields *answer_rules(const struct answer_extra *extra)
+{
+    if (!extra->rules)
+        return NULL;
+    return extra->tls ? &extra->rules->answer_tls : &extra->rules->answer;
+}
+
+static struct rules_values answer_values(const struct answer_extra *extra)
+{
+    return (struct rules_values){ .rules = extra->rules,
+        .service = extra->service ? extra->service->name : NULL,
+        .version = extra->release ? extra->release->version : NULL,
+        .tls = extra->tls };
+}
 
 void headers_answer(struct http1_out *out, const struct http1_head *head, const struct answer_style *style)
 {
+    const struct rule_fields *rules = answer_rules(&style->extra);
     http1_out_status_line(out, head->status, head->reason);
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http1_field *f = &head->fields[i];
@@ -174,7 +290,13 @@ void headers_answer(struct http1_out *out, const struct http1_head *head, const 
             continue;
         if (f->id == HTTP1_FIELD_TRAILER && style->framing != ANSWER_CHUNKED)
             continue;
+        if (rules && rules_hide(rules, f))
+            continue;
         add_field(out, f);
+    }
+    if (rules) {
+        struct rules_values values = answer_values(&style->extra);
+        add_rule_fields(out, rules, &values);
     }
     if (style->extra.cookie)
         http1_out_field_str(out, "Set-Cookie", style->extra.cookie);
@@ -183,7 +305,7 @@ void headers_answer(struct http1_out *out, const struct http1_head *head, const 
     else if (style->framing == ANSWER_AS_IT_IS && head->has_content_length && head->status >= 200 &&
         head->status != 204)
         http1_out_content_length(out, head->content_length);
-    if (style->extra.upgrade || head->status == 426) {
+    if (style->extra.upgrade || (head->status == 426 && http1_has(head, HTTP1_FIELD_UPGRADE))) {
         http1_out_literal(out, "Connection: upgrade\r\nUpgrade: ");
         add_joined(out, head, HTTP1_FIELD_UPGRADE);
         http1_out_literal(out, "\r\n");
@@ -202,66 +324,67 @@ void headers_trailers(struct http1_out *out, const struct http1_head *trailers)
     http1_out_end(out);
 }
 
-int headers_answer_fields(
-    const struct http1_head *head, const struct answer_extra *extra, struct http1_field *ret, int max)
+static bool add_one(struct http1_field *ret, int *n, int max, const struct http1_field *field)
 {
-    int n = 0;
-    for (unsigned i = 0; i < head->n_fields; i++) {
-        const struct http1_field *f = &head->fields[i];
-        if (answer_drops & UINT64_C(1) << f->id || f->listed)
-            continue;
-        if (n == max)
-            return -1;
-        ret[n++] = *f;
-    }
-    if (extra->cookie) {
-        if (n == max)
-            return -1;
-        ret[n++] = (struct http1_field){ .name = "Set-Cookie",
-            .name_len = sizeof("Set-Cookie") - 1,
-            .value = extra->cookie,
-            .value_len = (uint32_t)strlen(extra->cookie),
-            .id = HTTP1_FIELD_SET_COOKIE };
-    }
-    return n;
+    if (*n == max)
+        return false;
+    ret[(*n)++] = *field;
+    return true;
 }
 
-/* --- networks -------------------------------------------------------------------------------------------- */
-
-bool network_parse(const char *text, struct network *ret)
+/* Values that are not plain text are put together in the scratch memory. */
+static bool add_rule_field(struct http1_field *ret, int *n, int max, const struct rule_field *row,
+    struct http1_out *scratch, const struct rules_values *values)
 {
-    char address[HEADERS_ADDRESS_MAX];
-    const char *slash = strchr(text, '/');
-    size_t n = slash ? (size_t)(slash - text) : strlen(text);
-    if (strcmp(text, "unix") == 0) {
-        *ret = (struct network){ .len = 0 };
-        return true;
-    }
-    if (n >= sizeof(address))
-        return false;
-    memcpy(address, text, n);
-    address[n] = '\0';
-    *ret = (struct network){ .len = strchr(address, ':') ? 16 : 4 };
-    if (inet_pton(ret->len == 16 ? AF_INET6 : AF_INET, address, ret->bytes) != 1)
-        return false;
-    ret->prefix = (uint8_t)(ret->len * 8);
-    if (slash) {
-        char *end;
-        unsigned long bits = strtoul(slash + 1, &end, 10);
-        if (slash[1] < '0' || slash[1] > '9' || *end || bits > ret->prefix)
+    struct http1_field f = { .name = row->name,
+        .name_len = row->name_len,
+        .value = "",
+        .id = (uint8_t)http1_field_id(row->name, row->name_len) };
+    if (row->value.n == 1 && row->value.parts[0].kind == VALUE_TEXT) {
+        f.value = row->value.parts[0].text;
+        f.value_len = row->value.parts[0].len;
+    } else if (row->value.n > 0) {
+        size_t start = scratch->len;
+        rules_add_value(scratch, &row->value, values);
+        if (scratch->full)
             return false;
-        ret->prefix = (uint8_t)bits;
+        f.value = scratch->data + start;
+        f.value_len = (uint32_t)(scratch->len - start);
+    }
+    return add_one(ret, n, max, &f);
+}
+
+static bool add_rules(struct http1_field *ret, int *n, int max, const struct rule_fields *rules,
+    const struct answer_extra *extra)
+{
+    struct rules_values values = answer_values(extra);
+    struct http1_out scratch;
+    http1_out_init(&scratch, extra->scratch, extra->scratch ? HEADERS_SCRATCH : 0);
+    for (uint32_t i = 0; i < rules->n; i++) {
+        if (rules->rows[i].writes && !add_rule_field(ret, n, max, &rules->rows[i], &scratch, &values))
+            return false;
     }
     return true;
 }
 
-bool network_contains(const struct network *network, const uint8_t *address, size_t len)
+int headers_answer_fields(
+    const struct http1_head *head, const struct answer_extra *extra, struct http1_field *ret, int max)
 {
-    if (network->len != len)
-        return false;
-    size_t whole = network->prefix / 8;
-    unsigned rest = network->prefix % 8;
-    if (whole > 0 && memcmp(network->bytes, address, whole) != 0)
-        return false;
-    return rest == 0 || ((network->bytes[whole] ^ address[whole]) & (0xff00 >> rest) & 0xff) == 0;
+    const struct rule_fields *rules = answer_rules(extra);
+    int n = 0;
+    for (unsigned i = 0; i < head->n_fields; i++) {
+        const struct http1_field *f = &head->fields[i];
+        if (answer_drops & UINT64_C(1) << f->id || f->listed || (rules && rules_hide(rules, f)))
+            continue;
+        if (!add_one(ret, &n, max, f))
+            return -1;
+    }
+    if (rules && !add_rules(ret, &n, max, rules, extra))
+        return -1;
+    struct http1_field cookie = { .name = "Set-Cookie",
+        .name_len = sizeof("Set-Cookie") - 1,
+        .value = extra->cookie,
+        .value_len = extra->cookie ? (uint32_t)strlen(extra->cookie) : 0,
+        .id = HTTP1_FIELD_SET_COOKIE };
+    return extra->cookie && !add_one(ret, &n, max, &cookie) ? -1 : n;
 }

@@ -9,11 +9,17 @@
 #include <stdint.h>
 
 #include "common/http1.h"
+#include "common/network.h"
 
+struct match_release;
 struct match_rules;
+struct match_service;
+struct tls_certificate;
+struct trace;
 
 #define HEADERS_PSEUDONYM   "stagecoach"
 #define HEADERS_ADDRESS_MAX 48
+#define HEADERS_SCRATCH     4096
 
 /* Who asks, as the connection knows. */
 struct forward {
@@ -22,11 +28,29 @@ struct forward {
     bool is_ipv6;
     bool trusted; /* the peer's own forwarding fields are kept and added to */
     bool tls;
+    uint16_t tls_version, tls_cipher; /* as on the wire: 0x0304, 0x1301; 0: plain */
+    /* What the client was shown, where a Host that it does not cover is refused; NULL: any Host may be asked for. Lives as
+     * long as the connection. */
+    const struct tls_certificate *certificate;
 };
 
-/* The request as an endpoint gets it: HTTP/1.1, keep-alive. fallback_host stands in where HTTP/1.0 gave none. */
+/* What the exchange knows of a request beside its head. */
+struct request_extra {
+    const struct match_rules *rules; /* of the route, NULL: none */
+    const struct trace *trace;       /* NULL: such fields pass as they are */
+    const char *service;             /* stands in for Host where HTTP/1.0 gave none */
+    const char *version;
+};
+
+/* The request as an endpoint gets it: HTTP/1.1, keep-alive. */
 void headers_request(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
-    const char *fallback_host);
+    const struct request_extra *extra);
+
+/* Our own name stands in Via so often that the request must be running in circles. */
+#define HEADERS_LOOPS_MAX 10
+bool headers_loop(const struct http1_head *head);
+/* OPTIONS that may go no further (9110 7.6.2): to be answered here. */
+bool headers_end_here(const struct http1_head *head);
 
 enum answer_framing {
     ANSWER_AS_IT_IS, /* no body, or the length that the head announces */
@@ -36,10 +60,13 @@ enum answer_framing {
 
 /* What the exchange knows of an answer beside its head; the same for every version of HTTP. */
 struct answer_extra {
-    const struct match_rules *rules; /* of the route, NULL: none */
-    const char *cookie;              /* a Set-Cookie value of our own, or NULL */
-    bool upgrade;                    /* 101: a tunnel follows, Connection and Upgrade pass */
-    bool tls;                        /* of the client's connection */
+    const struct match_rules *rules;     /* of the route, NULL: none */
+    const struct match_service *service; /* looked at by rules only; may be NULL, as the release */
+    const struct match_release *release;
+    char *scratch;      /* HEADERS_SCRATCH bytes for values that headers_answer_fields makes */
+    const char *cookie; /* a Set-Cookie value of our own, or NULL */
+    bool upgrade;       /* 101: a tunnel follows, Connection and Upgrade pass */
+    bool tls;           /* of the client's connection */
 };
 
 struct answer_style {
@@ -58,12 +85,3 @@ int headers_answer_fields(
 
 /* Trailer fields and the empty line. */
 void headers_trailers(struct http1_out *out, const struct http1_head *trailers);
-
-/* "10.0.0.0/8", "2001:db8::/32", "unix" */
-struct network {
-    uint8_t bytes[16];
-    uint8_t prefix; /* bits */
-    uint8_t len;    /* 4, 16; 0: unix */
-};
-bool network_parse(const char *text, struct network *ret);
-bool network_contains(const struct network *network, const uint8_t *address, size_t len);

@@ -8,65 +8,89 @@
 #include <string.h>
 
 #include "common/mem.h"
-#include "common/table.h"
+#include "routerd/arena.h"
 #include "routerd/match_index.h"
+#include "routerd/match_policy.h"
+#include "routerd/rules.h"
 
-/* Everything that belongs to a compiled table is allocated piece by piece and remembered, so that freeing needs
- * no walk through its structure. */
-struct memory {
-    void **pieces;
-    size_t n, cap;
+#define TABLE_ARENA   (64 * 1024)
+#define SERVICE_ARENA 512
+
+_Static_assert(TABLE_ROUTES_MAX < 1 << MATCH_INDEX_BITS, "a tag numbers every cell");
+
+/* A compiled service with its memory; in every table that has it. */
+struct shared_service {
+    struct match_service service; /* first: what tables point to */
+    struct table_sum sum;
+    uint32_t refs; /* tables; the main thread's */
+    struct arena arena;
+};
+
+struct match_memory {
+    struct arena arena;
 };
 
 struct build {
     struct match_table *table;
-    struct match_index *index;
-    struct memory *memory;
+    const struct match_table *before;
+    const struct match_slot_ops *slots;
+    struct arena *arena;
     const struct table *source;
 };
 
-static void *piece(struct memory *m, size_t n, size_t size)
+#define LINE _Alignof(struct match_cell)
+
+/* Cells are lines of the cache. */
+static void *lines(struct arena *arena, size_t bytes)
 {
-    m->pieces = xgrow(m->pieces, m->n, &m->cap, sizeof(*m->pieces));
-    return m->pieces[m->n++] = xcalloc(n > 0 ? n : 1, size);
+    uintptr_t p = (uintptr_t)arena_alloc(arena, 1, bytes + LINE - 1);
+    return (void *)((p + LINE - 1) & ~(uintptr_t)(LINE - 1));
 }
 
-static char *piece_str(struct memory *m, const char *s)
-{
-    if (!s)
-        return NULL;
-    size_t n = strlen(s) + 1;
-    return memcpy(piece(m, n, 1), s, n);
-}
-
-static void hash_init(struct memory *m, struct match_hash *t, size_t n)
+static void hash_init(struct arena *arena, struct match_hash *t, size_t n)
 {
     uint32_t size = 8;
     while (size < 2 * n)
         size *= 2;
-    t->cells = piece(m, size, sizeof(*t->cells));
+    t->tags = arena_alloc(arena, size, sizeof(*t->tags));
     t->mask = size - 1;
+    t->cells = lines(arena, n * sizeof(*t->cells));
+}
+
+/* With zeros behind it, as match_hash_words() wants it. */
+static const char *key_str(struct arena *arena, const char *s, size_t len)
+{
+    return memcpy(arena_alloc(arena, len + sizeof(uint64_t), 1), s, len);
 }
 
 /* --- services -------------------------------------------------------------------------------------------- */
 
-static const struct match_release *sort_releases;
+static const struct match_release *sort_releases; /* qsort hands no argument on; main alone builds */
 
 static int by_commit(const void *a, const void *b)
 {
     return strcmp(sort_releases[*(const uint32_t *)a].commit, sort_releases[*(const uint32_t *)b].commit);
 }
 
-static void build_commits(struct build *b, struct match_service *s)
+static int by_version(const void *a, const void *b)
 {
-    uint32_t *rows = piece(b->memory, s->n_releases, sizeof(*rows)), n = 0;
+    return strcmp(sort_releases[*(const uint32_t *)a].version, sort_releases[*(const uint32_t *)b].version);
+}
+
+static void build_order(struct arena *arena, struct match_service *s)
+{
+    uint32_t *versions = arena_alloc(arena, s->n_releases, sizeof(*versions));
+    uint32_t *commits = arena_alloc(arena, s->n_releases, sizeof(*commits)), n = 0;
     for (uint32_t i = 0; i < s->n_releases; i++) {
+        versions[i] = i;
         if (s->releases[i].commit)
-            rows[n++] = i;
+            commits[n++] = i;
     }
     sort_releases = s->releases;
-    qsort(rows, n, sizeof(*rows), by_commit);
-    s->by_commit = rows;
+    qsort(versions, s->n_releases, sizeof(*versions), by_version);
+    qsort(commits, n, sizeof(*commits), by_commit);
+    s->by_version = versions;
+    s->by_commit = commits;
     s->n_by_commit = n;
 }
 
@@ -80,7 +104,7 @@ static int by_first(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void build_ranges(struct build *b, const struct table_service *from, struct match_service *s)
+static void build_ranges(struct arena *arena, const struct table_service *from, struct match_service *s)
 {
     size_t n = 0;
     s->only = MATCH_NONE;
@@ -99,7 +123,7 @@ static void build_ranges(struct build *b, const struct table_service *from, stru
                 (uint32_t)from->releases[i].ranges[j].last, (uint32_t)i };
     }
     qsort(rows, n, sizeof(*rows), by_first);
-    struct match_range *ranges = piece(b->memory, 2 * n + 1, sizeof(*ranges));
+    struct match_range *ranges = arena_alloc(arena, 2 * n + 1, sizeof(*ranges));
     uint64_t next = 0;
     for (size_t i = 0; i < n; i++) {
         if (rows[i].first > next)
@@ -111,157 +135,308 @@ static void build_ranges(struct build *b, const struct table_service *from, stru
     free(rows);
 }
 
-static int build_endpoints(struct build *b, const struct table_release *from, struct match_release *release,
-    match_slot_fn slot_fn, void *arg, struct error *err)
+static int build_endpoints(struct build *b, struct shared_service *shared, const struct table_service *from,
+    const struct table_release *from_release, struct match_release *release, struct error *err)
 {
-    uint32_t *slots = piece(b->memory, from->n_endpoints, sizeof(*slots));
-    uint32_t *all = (uint32_t *)b->table->slots;
-    bool *draining = (bool *)b->table->slot_draining;
-    for (size_t i = 0; i < from->n_endpoints; i++) {
-        const struct table_endpoint *e = &from->endpoints[i];
-        uint32_t slot = slot_fn(arg, e->id ? e->id : e->address, e->address, e->draining, e->max_in_flight);
+    struct match_service *s = &shared->service;
+    struct match_slots *slots =
+        arena_alloc(&shared->arena, 1, sizeof(*slots) + from_release->n_endpoints * sizeof(slots->slot[0]));
+    uint32_t *all = (uint32_t *)s->slots;
+    bool *draining = (bool *)s->slot_draining;
+    for (size_t i = 0; i < from_release->n_endpoints; i++) {
+        const struct table_endpoint *e = &from_release->endpoints[i];
+        uint32_t slot = b->slots->claim(b->slots->arg, release->name, from, e);
         if (slot == MATCH_NONE)
             return error_set(err, -ENOSPC, "endpoint %s: too many endpoints at once", e->address);
         if (!e->draining)
-            slots[release->n_slots++] = slot;
-        draining[b->table->n_slots] = e->draining;
-        all[b->table->n_slots++] = slot;
+            atomic_init(&slots->slot[slots->n++], slot);
+        draining[s->n_slots] = e->draining;
+        all[s->n_slots++] = slot;
     }
+    atomic_init(&slots->n_usable, slots->n);
     release->slots = slots;
     return 0;
 }
 
-static int build_service(struct build *b, uint32_t at, const struct table_service *from,
-    match_slot_fn slot_fn, void *arg, struct error *err)
+static int build_releases(
+    struct build *b, struct shared_service *shared, const struct table_service *from, struct error *err)
 {
-    struct match_service *s = (struct match_service *)&b->table->services[at];
-    s->name = piece_str(b->memory, from->name);
+    struct match_service *s = &shared->service;
+    struct arena *arena = &shared->arena;
+    struct match_release *releases = arena_alloc(arena, from->n_releases, sizeof(*releases));
+    size_t n_endpoints = 0;
+    for (size_t i = 0; i < from->n_releases; i++)
+        n_endpoints += from->releases[i].n_endpoints;
+    s->releases = releases;
+    s->n_releases = (uint32_t)from->n_releases;
+    s->slots = arena_alloc(arena, n_endpoints, sizeof(*s->slots));
+    s->slot_draining = arena_alloc(arena, n_endpoints, sizeof(*s->slot_draining));
+    for (uint32_t i = 0; i < s->n_releases; i++) {
+        const struct table_release *r = &from->releases[i];
+        releases[i].version = arena_str(arena, r->version);
+        releases[i].commit = arena_str(arena, r->commit);
+        size_t n = strlen(from->name) + strlen(r->version) + 2;
+        char *name = arena_alloc(arena, n, 1);
+        snprintf(name, n, "%s@%s", from->name, r->version);
+        releases[i].name = name;
+        int result = build_endpoints(b, shared, from, r, &releases[i], err);
+        if (result < 0)
+            return error_prefix(err, "%s", releases[i].name);
+    }
+    return 0;
+}
+
+static void service_unref(const struct match_service *service)
+{
+    struct shared_service *shared = (struct shared_service *)(uintptr_t)service;
+    if (--shared->refs > 0)
+        return;
+    match_policy_free(shared->service.policy);
+    arena_done(&shared->arena);
+    free(shared);
+}
+
+static int build_service(
+    struct build *b, const struct table_service *from, const struct match_service **ret, struct error *err)
+{
+    struct shared_service *shared = xcalloc(1, sizeof(*shared));
+    struct match_service *s = &shared->service;
+    shared->refs = 1;
+    shared->sum = from->sum;
+    arena_init(&shared->arena, SERVICE_ARENA);
+    s->name = key_str(&shared->arena, from->name, strlen(from->name));
     s->pin_header = from->pin_header;
     s->pin_cookie = from->pin_cookie;
     s->pin_host = from->pin_host;
-    s->n_releases = (uint32_t)from->n_releases;
-    struct match_release *releases = piece(b->memory, from->n_releases, sizeof(*releases));
-    s->releases = releases;
-    for (uint32_t i = 0; i < s->n_releases; i++) {
-        const struct table_release *r = &from->releases[i];
-        releases[i].version = piece_str(b->memory, r->version);
-        releases[i].commit = piece_str(b->memory, r->commit);
-        size_t n = strlen(from->name) + strlen(r->version) + 2;
-        char *name = piece(b->memory, n, 1);
-        snprintf(name, n, "%s@%s", from->name, r->version);
-        releases[i].name = name;
-        size_t len = strlen(releases[i].version);
-        match_hash_add(&b->index->versions, at, releases[i].version, len,
-            match_hash(match_hash_start(at), releases[i].version, len), i);
-        int r_endpoints = build_endpoints(b, r, &releases[i], slot_fn, arg, err);
-        if (r_endpoints < 0)
-            return error_prefix(err, "%s", releases[i].name);
+    s->paused = from->paused;
+    s->policy = match_policy_new(from);
+    int r = build_releases(b, shared, from, err);
+    if (r < 0) {
+        service_unref(s);
+        return r;
     }
-    build_commits(b, s);
-    build_ranges(b, from, s);
-    size_t len = strlen(s->name);
-    match_hash_add(
-        &b->index->service_names, 0, s->name, len, match_hash(match_hash_start(0), s->name, len), at);
+    build_order(&shared->arena, s);
+    build_ranges(&shared->arena, from, s);
+    *ret = s;
     return 0;
+}
+
+/* The compiled form that the table before has of just this row. */
+static const struct match_service *unchanged(
+    const struct build *b, size_t at, const struct table_service *from)
+{
+    const struct match_service *s = NULL;
+    if (!b->before || table_sum_is_empty(&from->sum))
+        return NULL;
+    /* Most rows stay where they are. */
+    if (at < b->before->n_services && strcmp(b->before->services[at]->name, from->name) == 0)
+        s = b->before->services[at];
+    else
+        s = match_find_service(b->before, from->name, strlen(from->name));
+    const struct shared_service *shared = (const struct shared_service *)s;
+    return s && table_sum_is_equal(&shared->sum, &from->sum) ? s : NULL;
+}
+
+static int add_service(struct build *b, size_t at, struct error *err)
+{
+    const struct table_service *from = &b->source->services[at];
+    struct match_table *t = b->table;
+    const struct match_service *s = unchanged(b, at, from);
+    if (s) {
+        ((struct shared_service *)(uintptr_t)s)->refs++;
+        for (uint32_t i = 0; i < s->n_slots; i++)
+            b->slots->keep(b->slots->arg, s->slots[i]);
+        t->n_shared++;
+    } else {
+        int r = build_service(b, from, &s, err);
+        if (r < 0)
+            return r;
+    }
+    t->services[t->n_services++] = s;
+    size_t len = strlen(s->name);
+    match_hash_add(&t->index->services, 0, s->name, len, match_hash_words(s->name, len))->service = s;
+    return 0;
+}
+
+static void unref_rules(const struct match_hash *t)
+{
+    for (uint32_t i = 0; i < t->n; i++)
+        rules_unref(t->cells[i].rules);
+}
+
+static void collect_slots(struct build *b)
+{
+    struct match_table *t = b->table;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->n_services; i++)
+        n += t->services[i]->n_slots;
+    uint32_t *slots = arena_alloc(b->arena, n, sizeof(*slots));
+    bool *draining = arena_alloc(b->arena, n, sizeof(*draining));
+    for (uint32_t i = 0; i < t->n_services; i++) {
+        const struct match_service *s = t->services[i];
+        memcpy(slots + t->n_slots, s->slots, s->n_slots * sizeof(*slots));
+        memcpy(draining + t->n_slots, s->slot_draining, s->n_slots * sizeof(*draining));
+        t->n_slots += s->n_slots;
+    }
+    t->slots = slots;
+    t->slot_draining = draining;
 }
 
 /* --- routes ---------------------------------------------------------------------------------------------- */
 
-static uint32_t host_of(struct build *b, const char *host)
+/* As tables write it: "*.example.com", "*". The cell of "*" is always there. */
+static const struct match_cell *find_host(
+    const struct match_index *index, const char *host, uint64_t *ret_hash)
 {
-    const char *key = host[0] == '*' && host[1] == '.' ? host + 1 : host;
-    size_t len = strlen(key);
-    uint64_t h = match_hash(match_hash_start(0), key, len);
-    const struct match_cell *c = match_hash_find(&b->index->host_names, 0, key, len, h);
-    if (c)
-        return c->value;
-    uint32_t at = b->index->n_hosts++;
-    b->index->hosts[at].root = MATCH_NONE;
-    b->index->has_wildcards |= key != host;
-    match_hash_add(&b->index->host_names, 0, piece_str(b->memory, key), len, h, at);
-    return at;
+    const char *name = host[0] == '*' ? host + 1 : host;
+    size_t len = strlen(name);
+    char padded[MATCH_HOST_MAX + 1 + sizeof(uint64_t)] = "";
+    memcpy(padded, name, len < MATCH_HOST_MAX ? len : MATCH_HOST_MAX);
+    *ret_hash = match_hash_words(padded, len);
+    return len == 0 ? &index->any : match_hash_find(&index->hosts, 0, name, len, *ret_hash);
+}
+
+static size_t path_length(const char *path)
+{
+    size_t len = path ? strlen(path) : 0;
+    while (len > 0 && path[len - 1] == '/')
+        len--;
+    return len;
+}
+
+static const struct match_rules *rules_before(
+    const struct match_table *before, const struct table_route *route)
+{
+    const struct match_index *index = before->index;
+    uint64_t h;
+    const struct match_cell *c = find_host(index, route->host, &h);
+    size_t len = path_length(route->path);
+    if (c && len > 0) {
+        uint32_t scope = c == &index->any ? MATCH_ANY : (uint32_t)(c - index->hosts.cells);
+        c = match_hash_find(&index->paths, scope, route->path, len,
+            match_hash_path(match_hash_path_start(scope), route->path, len));
+    }
+    return c ? c->rules : NULL;
+}
+
+static struct match_cell *host_of(struct build *b, const char *host, uint32_t *ret_scope)
+{
+    struct match_index *index = b->table->index;
+    struct match_hash *hosts = &index->hosts;
+    const char *name = host[0] == '*' ? host + 1 : host;
+    size_t len = strlen(name);
+    uint64_t h;
+    struct match_cell *c = (struct match_cell *)(uintptr_t)find_host(index, host, &h);
+    *ret_scope = MATCH_ANY;
+    if (len == 0) {
+        index->has_any = true;
+        return c;
+    }
+    if (!c) {
+        index->has_wildcards |= name != host;
+        c = match_hash_add(hosts, 0, len > MATCH_KEY_INLINE ? arena_strn(b->arena, name, len) : name, len, h);
+    }
+    *ret_scope = (uint32_t)(c - hosts->cells);
+    return c;
 }
 
 /* Segments as find_path() of match.c cuts them: each "/" begins one. */
-static uint32_t count_segments(const char *path)
+static uint32_t count_segments(const char *path, size_t len)
 {
     uint32_t n = 0;
-    for (; *path; path++)
-        n += *path == '/';
+    for (size_t i = 0; i < len; i++)
+        n += path[i] == '/';
     return n;
 }
 
-static int build_route(struct build *b, const struct table_route *route, struct error *err)
+static struct match_cell *path_of(
+    struct build *b, struct match_cell *host, uint32_t scope, const char *path, size_t len)
 {
-    const struct match_service *s = match_find_service(b->table, route->service, strlen(route->service));
-    if (!s)
-        return error_set(err, -EINVAL, "route %s: no service \"%s\"", route->host, route->service);
-    uint32_t service = (uint32_t)(s - b->table->services), at = host_of(b, route->host);
-    struct match_host *host = &b->index->hosts[at];
-    size_t len = route->path ? strlen(route->path) : 0;
-    while (len > 0 && route->path[len - 1] == '/')
-        len--;
-    if (len == 0) {
-        host->root = service;
+    uint32_t n = count_segments(path, len);
+    if (n > MATCH_SEGMENTS_MAX)
+        return NULL;
+    if (n > host->segments_max)
+        host->segments_max = (uint8_t)n;
+    return match_hash_add(&b->table->index->paths, scope,
+        len > MATCH_KEY_INLINE ? arena_strn(b->arena, path, len) : path, len,
+        match_hash_path(match_hash_path_start(scope), path, len));
+}
+
+/* What the table before has for just this row, or what it says now. */
+static int route_rules(
+    const struct build *b, const struct table_route *route, const struct match_rules **ret, struct error *err)
+{
+    struct match_rules *rules = NULL;
+    *ret = NULL;
+    if (!table_route_has_rules(route))
+        return 0;
+    const struct match_rules *before = b->before ? rules_before(b->before, route) : NULL;
+    if (before && rules_are_current(before, &route->sum)) {
+        ((struct match_rules *)(uintptr_t)before)->refs++;
+        *ret = before;
         return 0;
     }
-    char *path = piece_str(b->memory, route->path);
-    path[len] = '\0';
-    uint32_t n = count_segments(path);
-    if (n > MATCH_SEGMENTS_MAX)
-        return error_set(
-            err, -EINVAL, "route %s%s: more than %d path segments", route->host, path, MATCH_SEGMENTS_MAX);
-    if (n > host->segments_max)
-        host->segments_max = n;
-    match_hash_add(&b->index->paths, at, path, len, match_hash(match_hash_start(at), path, len), service);
-    return 0;
+    int r = rules_build(route, &rules, err);
+    *ret = rules;
+    return r;
+}
+
+static int add_route(struct build *b, const struct table_route *route, struct error *err)
+{
+    uint32_t scope;
+    struct match_cell *c = host_of(b, route->host, &scope);
+    size_t len = path_length(route->path);
+    if (len > 0)
+        c = path_of(b, c, scope, route->path, len);
+    if (!c)
+        return error_set(err, -EINVAL, "route %s%s: more than %d path segments", route->host, route->path,
+            MATCH_SEGMENTS_MAX);
+    c->is_route = true;
+    if (route->service)
+        c->service = match_find_service(b->table, route->service, strlen(route->service));
+    if (route->service && !c->service)
+        return error_set(err, -EINVAL, "route %s: no service \"%s\"", route->host, route->service);
+    int r = route_rules(b, route, &c->rules, err);
+    return r < 0 ? error_prefix(err, "route %s%s", route->host, route->path ? route->path : "") : r;
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------- */
 
-static int build_all(struct build *b, match_slot_fn slot_fn, void *arg, struct error *err)
+static int build_all(struct build *b, struct error *err)
 {
     const struct table *from = b->source;
-    size_t n_releases = 0, n_endpoints = 0;
+    struct match_table *t = b->table;
+    hash_init(b->arena, &t->index->hosts, from->n_routes);
+    hash_init(b->arena, &t->index->paths, from->n_routes);
+    hash_init(b->arena, &t->index->services, from->n_services);
+    t->services = arena_alloc(b->arena, from->n_services, sizeof(*t->services));
+    t->n_routes = (uint32_t)from->n_routes;
     for (size_t i = 0; i < from->n_services; i++) {
-        n_releases += from->services[i].n_releases;
-        for (size_t j = 0; j < from->services[i].n_releases; j++)
-            n_endpoints += from->services[i].releases[j].n_endpoints;
-    }
-    hash_init(b->memory, &b->index->host_names, from->n_routes);
-    hash_init(b->memory, &b->index->paths, from->n_routes);
-    hash_init(b->memory, &b->index->service_names, from->n_services);
-    hash_init(b->memory, &b->index->versions, n_releases);
-    b->index->hosts = piece(b->memory, from->n_routes, sizeof(*b->index->hosts));
-    b->table->services = piece(b->memory, from->n_services, sizeof(*b->table->services));
-    b->table->n_services = (uint32_t)from->n_services;
-    b->table->n_routes = (uint32_t)from->n_routes;
-    b->table->slots = piece(b->memory, n_endpoints, sizeof(*b->table->slots));
-    b->table->slot_draining = piece(b->memory, n_endpoints, sizeof(*b->table->slot_draining));
-    for (uint32_t i = 0; i < from->n_services; i++) {
-        int r = build_service(b, i, &from->services[i], slot_fn, arg, err);
+        int r = add_service(b, i, err);
         if (r < 0)
             return r;
     }
+    collect_slots(b);
     for (size_t i = 0; i < from->n_routes; i++) {
-        int r = build_route(b, &from->routes[i], err);
+        int r = add_route(b, &from->routes[i], err);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-int match_build(
-    const struct table *table, match_slot_fn slot_fn, void *arg, struct match_table **ret, struct error *err)
+int match_build(const struct table *table, const struct match_table *before,
+    const struct match_slot_ops *slots, struct match_table **ret, struct error *err)
 {
-    struct memory *memory = xcalloc(1, sizeof(*memory));
+    struct match_memory *memory = xcalloc(1, sizeof(*memory));
     struct match_table *t = xcalloc(1, sizeof(*t));
+    arena_init(&memory->arena, TABLE_ARENA);
     t->memory = memory;
-    t->index = piece(memory, 1, sizeof(*t->index));
+    t->index = lines(&memory->arena, sizeof(*t->index));
     t->epoch = table->epoch;
     atomic_init(&t->refs, 1);
-    struct build b = { t, t->index, memory, table };
-    int r = build_all(&b, slot_fn, arg, err);
+    struct build b = { t, before, slots, &memory->arena, table };
+    int r = build_all(&b, err);
     if (r < 0) {
         match_free(t);
         return r;
@@ -274,10 +449,12 @@ void match_free(struct match_table *table)
 {
     if (!table)
         return;
-    struct memory *memory = table->memory;
-    for (size_t i = 0; i < memory->n; i++)
-        free(memory->pieces[i]);
-    free(memory->pieces);
-    free(memory);
+    for (uint32_t i = 0; i < table->n_services; i++)
+        service_unref(table->services[i]);
+    unref_rules(&table->index->hosts);
+    unref_rules(&table->index->paths);
+    rules_unref(table->index->any.rules);
+    arena_done(&table->memory->arena);
+    free(table->memory);
     free(table);
 }

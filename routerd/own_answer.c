@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static void add(struct http1_head *head, const char *name, const char *value)
 {
@@ -14,6 +15,21 @@ static void add(struct http1_head *head, const char *name, const char *value)
         .value_len = (uint32_t)strlen(value),
         .id = (uint8_t)http1_field_id(name, len) };
     head->seen |= UINT64_C(1) << f->id;
+}
+
+void own_answer_set_time(struct own_answer_store *store, int64_t unix_s)
+{
+    static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
+        "Oct", "Nov", "Dec" };
+    time_t t = (time_t)unix_s;
+    struct tm tm;
+    if (unix_s == store->date_s || !gmtime_r(&t, &tm))
+        return;
+    store->date_s = unix_s;
+    snprintf(store->date, sizeof(store->date), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday % 7],
+        tm.tm_mday % 100, months[tm.tm_mon % 12], (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
+        tm.tm_min % 100, tm.tm_sec % 100);
 }
 
 int own_answer_make(const struct own_answer *own, enum http1_method method, struct own_answer_store *store,
@@ -37,8 +53,12 @@ int own_answer_make(const struct own_answer *own, enum http1_method method, stru
     head->has_content_length = true;
     add(head, "Content-Type", own->content_type ? own->content_type : "text/plain; charset=utf-8");
     add(head, "Cache-Control", "no-store");
+    if (store->date_s != 0)
+        add(head, "Date", store->date);
     if (own->location)
         add(head, "Location", own->location);
+    if (own->allow)
+        add(head, "Allow", own->allow);
     if (own->retry_after_s > 0) {
         snprintf(store->retry_after, sizeof(store->retry_after), "%d", own->retry_after_s);
         add(head, "Retry-After", store->retry_after);

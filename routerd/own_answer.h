@@ -5,6 +5,7 @@
  * clients of any HTTP version the same way as an endpoint's. Pure. */
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "common/http1.h"
@@ -15,15 +16,20 @@ struct own_answer {
     int status;
     const char *text;                /* one line for people; goes as "503 text" where there is no body */
     int retry_after_s;               /* 0: not said */
-    const char *location;            /* NULL: none */
+    const char *location, *allow;    /* NULL: none */
     const char *body, *content_type; /* NULL: the text, as text/plain */
     size_t body_len;
+    void *memory; /* that some of these lie in; freed by who made the answer */
 };
 
 /* What the head's fields point to. */
 struct own_answer_store {
-    char text[OWN_ANSWER_TEXT_MAX], retry_after[16];
+    char text[OWN_ANSWER_TEXT_MAX], retry_after[16], date[32];
+    int64_t date_s; /* what `date` says */
 };
+
+/* What Date says in the answers made from now on; the text is made anew when the second is another one. */
+void own_answer_set_time(struct own_answer_store *store, int64_t unix_s);
 
 /* Fills *head and *content; returns how many parts of content there are (0 or 1). Everything lives as long as `store`
  * and what `own` points to. */

@@ -23,7 +23,8 @@ static const char *request(const char *text, const struct forward *forward)
     struct http1_out out;
     assert_int_equal(http1_request_parse(text, strlen(text), NULL, &head, &fault), HTTP1_DONE);
     http1_out_init(&out, block, sizeof(block) - 1);
-    headers_request(&out, &head, forward, "web");
+    struct request_extra extra = { .service = "web", .version = "1.2.3" };
+    headers_request(&out, &head, forward, &extra);
     block[out.len] = '\0';
     return block;
 }

@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "common/strbuf.h"
 #include "common/table.h"
+#include "routerd/match_policy.h"
 
 /* A compiled table against its text: which service, which release. */
 
@@ -20,10 +21,14 @@ struct slots {
     uint32_t next;
 };
 
-static uint32_t next_slot(
-    void *arg, const char *id, const char *address, bool draining, int64_t max_in_flight)
+static uint32_t next_slot(void *arg, const char *release, const struct table_service *service,
+    const struct table_endpoint *endpoint)
 {
     return ((struct slots *)arg)->next++;
+}
+
+static void keep_slot(void *arg, uint32_t slot)
+{
 }
 
 static struct match_table *build(const char *text)
@@ -31,9 +36,10 @@ static struct match_table *build(const char *text)
     struct table table;
     struct match_table *ret = NULL;
     struct slots slots = { 0 };
+    struct match_slot_ops ops = { next_slot, keep_slot, &slots };
     struct error err = { 0 };
     if (table_read(text, strlen(text), &table, &err) < 0 ||
-        match_build(&table, next_slot, &slots, &ret, &err) < 0)
+        match_build(&table, NULL, &ops, &ret, &err) < 0)
         fail_msg("%s", err.text);
     table_clear(&table);
     return ret;
@@ -136,7 +142,7 @@ static void releases_are_found_by_version_and_commit(void **state)
     const struct match_service *web = match_find_service(t, "web", 3);
     assert_non_null(web);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        const struct match_release *r = match_find_release(t, web, slice(rows[i].pin));
+        const struct match_release *r = match_find_release(web, slice(rows[i].pin));
         if ((r == NULL) != (rows[i].version == NULL) || (r && strcmp(r->version, rows[i].version) != 0))
             fail_msg("%s: %s", rows[i].pin, r ? r->version : "none");
     }
@@ -205,8 +211,8 @@ static void draining_endpoints_take_no_new_requests(void **state)
     struct match_table *t = build(text);
     const struct match_release *r = &match_find_service(t, "web", 3)->releases[0];
     assert_int_equal(t->n_slots, 2);
-    assert_int_equal(r->n_slots, 1);
-    assert_int_equal(r->slots[0], 1);
+    assert_int_equal(r->slots->n, 1);
+    assert_int_equal(match_slot(r->slots, 0), 1);
     match_free(t);
 }
 
