@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: MIT */
+#include "routerd/conn_h2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "routerd/conn_h1.h"
+#include "routerd/conn_h2_state.h"
+#include "routerd/endpoint.h"
+#include "routerd/settings.h"
+#include "routerd/worker.h"
+
+static void on_stream_deadline(struct wheel_node *node);
+
+/* --- what is to be done later ---------------------------------------------------------------------------- */
+
+void conn_h2_touch(struct conn_h2 *c)
+{
+    loop_at_end(c->worker->loop, &c->end);
+}
+
+void conn_h2_later(struct h2_stream *s, enum h2_todo what)
+{
+    s->todo |= (uint8_t)what;
+    if (list_empty(&s->todo_link))
+        list_append(&s->conn->todo, &s->todo_link);
+    conn_h2_touch(s->conn);
+}
+
+/* --- patience -------------------------------------------------------------------------------------------- */
+
+bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost)
+{
+    c->patience -= (int)cost;
+    if (c->patience > 0)
+        return true;
+    int64_t now = worker_now_us(c->worker);
+    int64_t back = (now - c->patience_us) * H2_PATIENCE_PER_S / CLOCK_US_PER_S;
+    c->patience_us = now;
+    c->patience += (int)(back < H2_PATIENCE ? back : H2_PATIENCE);
+    if (c->patience <= 0)
+        c->failure = NGHTTP2_ENHANCE_YOUR_CALM;
+    return c->patience > 0;
+}
+
+void conn_h2_earn(struct conn_h2 *c, enum h2_cost n)
+{
+    if (c->patience < H2_PATIENCE)
+        c->patience += (int)n;
+}
+
+bool conn_h2_over_budget(const struct conn_h2 *c)
+{
+    return c->worker->blocks.used_bytes > (size_t)c->worker->settings->buffered_bytes;
+}
+
+/* --- streams --------------------------------------------------------------------------------------------- */
+
+struct h2_stream *conn_h2_stream_new(struct conn_h2 *c, int32_t id)
+{
+    struct h2_stream *s = xcalloc(1, sizeof(*s));
+    s->conn = c;
+    s->id = id;
+    list_append(&c->streams, &s->link);
+    list_init(&s->todo_link);
+    wheel_node_init(&s->deadline, on_stream_deadline);
+    c->n_streams++;
+    c->n_receiving++;
+    return s;
+}
+
+static void stream_free(struct h2_stream *s)
+{
+    struct conn_h2 *c = s->conn;
+    if (c->gather == s)
+        c->gather = NULL;
+    c->n_receiving -= !s->request_ended;
+    c->n_streams--;
+    conn_h2_drop_content(s);
+    wheel_node_done(&c->worker->wheel, &s->deadline);
+    list_remove(&s->link);
+    list_remove(&s->todo_link);
+    free(s);
+}
+
+static void abort_exchange(struct h2_stream *s)
+{
+    struct exchange *ex = s->exchange;
+    if (!ex)
+        return;
+    s->exchange = NULL;
+    s->conn->n_exchanges--;
+    exchange_abort(ex, 0, NULL);
+}
+
+void conn_h2_reset(struct h2_stream *s, uint32_t code)
+{
+    if (!s->closed)
+        nghttp2_submit_rst_stream(s->conn->session, NGHTTP2_FLAG_NONE, s->id, code);
+    conn_h2_later(s, H2_TODO_ABORT);
+}
+
+/* Nothing of this connection is on the stack. */
+static void settle_stream(struct h2_stream *s)
+{
+    unsigned what = s->todo;
+    s->todo = 0;
+    if (what & H2_TODO_ABORT)
+        abort_exchange(s);
+    if (s->closed && !s->exchange) {
+        conn_h2_give_credit(s);
+        stream_free(s);
+        return;
+    }
+    if (what & H2_TODO_EARLY)
+        conn_h2_send_early(s);
+    if (what & H2_TODO_RESUME && s->exchange && !conn_h2_ops.is_congested(s))
+        exchange_resume(s->exchange);
+}
+
+/* What comes up meanwhile waits for the end of the next turn. */
+static void settle(struct conn_h2 *c)
+{
+    struct list batch = LIST_INIT(batch);
+    while (!list_empty(&c->todo)) {
+        struct list *l = c->todo.next;
+        list_remove(l);
+        list_append(&batch, l);
+    }
+    while (!list_empty(&batch)) {
+        struct h2_stream *s = list_first(&batch, struct h2_stream, todo_link);
+        list_remove(&s->todo_link);
+        settle_stream(s);
+    }
+}
+
+/* --- writing --------------------------------------------------------------------------------------------- */
+
+static void unblock(struct conn_h2 *c)
+{
+    struct h2_stream *s;
+    c->blocked = false;
+    list_for_each (s, &c->streams, link) {
+        conn_h2_wake(s);
+        if (s->exchange)
+            conn_h2_later(s, H2_TODO_RESUME);
+    }
+    if (c->wire.readable)
+        wire_again(&c->wire);
+}
+
+static void flush(struct conn_h2 *c)
+{
+    while (c->out.bytes > 0 && !c->broken) {
+        struct iovec iov[WIRE_IOV_MAX];
+        int n = queue_iov(&c->out, iov, WIRE_IOV_MAX);
+        ssize_t w = wire_writev(&c->wire, iov, n);
+        if (w == -EAGAIN) {
+            c->blocked = true;
+            return;
+        }
+        if (w < 0) {
+            c->broken = true;
+            conn_h2_touch(c);
+            return;
+        }
+        c->moved_bytes += w;
+        queue_consume(&c->out, &c->worker->blocks, (size_t)w);
+    }
+    if (c->blocked)
+        unblock(c);
+}
+
+void conn_h2_pump(struct conn_h2 *c)
+{
+    const uint8_t *data;
+    if (c->in_session || c->state == CONN_H2_CLOSED)
+        return;
+    for (;;) {
+        c->in_session = true;
+        ssize_t n = nghttp2_session_mem_send(c->session, &data);
+        c->in_session = false;
+        if (n <= 0) {
+            c->broken |= n < 0;
+            return;
+        }
+        queue_add(&c->out, &c->worker->blocks, data, (size_t)n);
+        if (c->out.bytes >= H2_WRITE_AT && !c->blocked)
+            flush(c);
+    }
+}
+
+/* --- leaving --------------------------------------------------------------------------------------------- */
+
+/* For good: whatever is under way is cut off. */
+static void leave(struct conn_h2 *c, uint32_t code)
+{
+    struct h2_stream *s;
+    if (c->state != CONN_H2_OPEN)
+        return;
+    c->state = CONN_H2_LEAVING;
+    nghttp2_session_terminate_session(c->session, code);
+    list_for_each (s, &c->streams, link)
+        conn_h2_later(s, H2_TODO_ABORT);
+    conn_h2_touch(c);
+}
+
+void conn_h2_drain(struct conn_h2 *c)
+{
+    if (c->draining || c->state != CONN_H2_OPEN)
+        return;
+    c->draining = true;
+    /* Requests that are on their way to us are still answered. A PING follows (conn_h2_out.c): when it comes back, the
+     * client has seen this, and the last word is said. */
+    nghttp2_submit_shutdown_notice(c->session);
+    conn_h2_touch(c);
+}
+
+void conn_h2_last_word(struct conn_h2 *c)
+{
+    if (!c->draining || c->drained)
+        return;
+    c->drained = true;
+    nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session),
+        NGHTTP2_NO_ERROR, NULL, 0);
+    conn_h2_touch(c);
+}
+
+static void free_later(void *p)
+{
+    struct conn_h2 *c = p;
+    nghttp2_session_del(c->session);
+    free(c);
+}
+
+void conn_h2_close(struct conn_h2 *c)
+{
+    struct worker *worker = c->worker;
+    if (c->state == CONN_H2_CLOSED)
+        return;
+    c->state = CONN_H2_CLOSED;
+    while (!list_empty(&c->streams)) {
+        struct h2_stream *s = list_first(&c->streams, struct h2_stream, link);
+        abort_exchange(s);
+        stream_free(s);
+    }
+    wire_close(&c->wire);
+    h2_head_clear(&c->head, &worker->blocks);
+    queue_clear(&c->out, &worker->blocks);
+    wheel_node_done(&worker->wheel, &c->deadline);
+    task_done(&c->end);
+    list_remove(&c->link);
+    endpoint_count(&worker->counters.connections, -1);
+    loop_free_later(worker->loop, c, free_later);
+    worker_check_room(worker);
+}
+
+/* --- deadlines ------------------------------------------------------------------------------------------- */
+
+void conn_h2_arm(struct h2_stream *s)
+{
+    s->window_bytes = s->moved_bytes;
+    wheel_set(&s->conn->worker->wheel, &s->deadline, s->conn->worker->settings->body_ms);
+}
+
+static bool is_enough(const struct conn_h2 *c, int64_t bytes)
+{
+    const struct settings *s = c->worker->settings;
+    return bytes >= s->body_rate * s->body_ms / CLOCK_MS_PER_S;
+}
+
+/* The client is what we wait for: it has room for nothing of this stream, or for nothing at all. A stream that others
+ * go before is not its fault. */
+static bool is_stalled(struct h2_stream *s)
+{
+    struct conn_h2 *c = s->conn;
+    return nghttp2_session_get_stream_remote_window_size(c->session, s->id) <= 0 ||
+        nghttp2_session_get_remote_window_size(c->session) <= 0;
+}
+
+/* All that the client may send is here already, because other streams of it don't go on. */
+static bool has_no_room(const struct conn_h2 *c)
+{
+    return nghttp2_session_get_effective_recv_data_length(c->session) * 2 >=
+        nghttp2_session_get_effective_local_window_size(c->session);
+}
+
+static void on_stream_deadline(struct wheel_node *node)
+{
+    static const struct http1_fault slow = { 408, "the request came too slowly" };
+    struct h2_stream *s = container_of(node, struct h2_stream, deadline);
+    struct exchange *ex = s->exchange;
+    bool sending = s->out.bytes > 0, enough = is_enough(s->conn, s->moved_bytes - s->window_bytes);
+    bool receiving = ex && !s->request_ended && ex->state != EXCHANGE_TUNNEL && exchange_wants_content(ex) &&
+        !exchange_awaits_continue(ex) && !has_no_room(s->conn);
+    if (s->closed)
+        return;
+    if (sending && !enough && is_stalled(s))
+        conn_h2_reset(s, NGHTTP2_CANCEL);
+    else if (receiving && !enough)
+        conn_h2_break_off(s, &slow);
+    else if (sending || (ex && !s->request_ended))
+        conn_h2_arm(s);
+}
+
+static enum conn_h2_deadline due_for(const struct conn_h2 *c)
+{
+    if (c->state == CONN_H2_LINGER)
+        return DEADLINE_LINGER;
+    if (c->blocked)
+        return DEADLINE_BLOCKED;
+    if (h2_head_is_open(&c->head))
+        return DEADLINE_HEAD;
+    if (c->n_streams > 0)
+        return DEADLINE_NONE;
+    if (!c->greeted)
+        return DEADLINE_GREETING;
+    return c->draining ? DEADLINE_DRAIN : DEADLINE_IDLE;
+}
+
+static int64_t deadline_ms(const struct conn_h2 *c)
+{
+    const struct settings *s = c->worker->settings;
+    switch ((enum conn_h2_deadline)c->deadline_of) {
+    case DEADLINE_GREETING:
+    case DEADLINE_HEAD:
+        return s->head_ms;
+    case DEADLINE_IDLE:
+        return s->idle_ms;
+    case DEADLINE_BLOCKED:
+        return s->body_ms;
+    case DEADLINE_DRAIN:
+        return H2_DRAIN_MS;
+    default:
+        return CONN_LINGER_MS;
+    }
+}
+
+static void arm(struct conn_h2 *c, bool again)
+{
+    enum conn_h2_deadline what = due_for(c);
+    if (what == c->deadline_of && !again)
+        return;
+    c->deadline_of = (uint8_t)what;
+    c->window_bytes = c->moved_bytes;
+    if (what == DEADLINE_NONE)
+        wheel_clear(&c->deadline);
+    else
+        wheel_set(&c->worker->wheel, &c->deadline, deadline_ms(c));
+}
+
+static void on_deadline(struct wheel_node *node)
+{
+    struct conn_h2 *c = container_of(node, struct conn_h2, deadline);
+    switch ((enum conn_h2_deadline)c->deadline_of) {
+    case DEADLINE_HEAD:
+        endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_HEAD], 1);
+        leave(c, NGHTTP2_ENHANCE_YOUR_CALM);
+        break;
+    case DEADLINE_IDLE:
+    case DEADLINE_GREETING:
+        leave(c, NGHTTP2_NO_ERROR);
+        break;
+    case DEADLINE_BLOCKED:
+        if (is_enough(c, c->moved_bytes - c->window_bytes)) {
+            arm(c, true);
+        } else {
+            endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_WRITE], 1);
+            conn_h2_close(c);
+        }
+        break;
+    case DEADLINE_DRAIN:
+        conn_h2_last_word(c);
+        break;
+    case DEADLINE_LINGER:
+        conn_h2_close(c);
+        break;
+    case DEADLINE_NONE:
+        break;
+    }
+}
+
+/* --- the end of a turn ----------------------------------------------------------------------------------- */
+
+static void linger(struct conn_h2 *c)
+{
+    while (c->wire.readable) {
+        ssize_t n = wire_read(&c->wire, c->worker->buffer, WORKER_BUFFER);
+        if (n == -EAGAIN)
+            return;
+        c->linger_bytes += n;
+        if (n <= 0 || c->linger_bytes > CONN_LINGER_MAX) {
+            conn_h2_close(c);
+            return;
+        }
+    }
+}
+
+static void begin_linger(struct conn_h2 *c)
+{
+    c->state = CONN_H2_LINGER;
+    wire_shutdown_write(&c->wire);
+    arm(c, false);
+    if (c->wire.eof)
+        conn_h2_close(c);
+    else
+        linger(c);
+}
+
+static void on_end(void *arg)
+{
+    struct conn_h2 *c = arg;
+    if (c->state == CONN_H2_CLOSED)
+        return;
+    settle(c);
+    if (c->failure)
+        leave(c, c->failure);
+    conn_h2_pump(c);
+    flush(c);
+    if (c->broken) {
+        conn_h2_close(c);
+        return;
+    }
+    if (c->state == CONN_H2_OPEN && !nghttp2_session_want_read(c->session) &&
+        !nghttp2_session_want_write(c->session))
+        leave(c, NGHTTP2_NO_ERROR);
+    if (c->state == CONN_H2_LEAVING && c->out.bytes == 0 && list_empty(&c->todo)) {
+        begin_linger(c);
+        return;
+    }
+    arm(c, false);
+}
+
+/* --- reading --------------------------------------------------------------------------------------------- */
+
+static void take(struct conn_h2 *c, const char *data, size_t len)
+{
+    c->in_session = true;
+    ssize_t r = nghttp2_session_mem_recv(c->session, (const uint8_t *)data, len);
+    conn_h2_send_gathered(c, false, NULL);
+    c->in_session = false;
+    if (r == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
+        c->broken = true;
+    else if (r < 0 && !c->failure)
+        c->failure = r == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_INTERNAL_ERROR;
+    if (c->failure)
+        leave(c, c->failure);
+    settle(c);
+    conn_h2_touch(c);
+}
+
+/* Heads are small and their work is not: while no content is expected, less is taken at once. */
+static void receive(struct conn_h2 *c)
+{
+    struct worker *worker = c->worker;
+    for (int i = 0; i < H2_READS_MAX; i++) {
+        if (c->state != CONN_H2_OPEN || !c->wire.readable || c->out.bytes > H2_OUT_MAX || c->broken)
+            return;
+        size_t max = c->n_receiving > 0 ? WORKER_BUFFER : H2_READ_HEADS;
+        ssize_t n = wire_read(&c->wire, worker->buffer, max);
+        if (n == -EAGAIN)
+            return;
+        if (n <= 0) {
+            conn_h2_close(c);
+            return;
+        }
+        /* The socket is empty; TLS may hold more. */
+        if ((size_t)n < max && !c->wire.eof && !c->wire.tls)
+            c->wire.readable = false;
+        take(c, worker->buffer, (size_t)n);
+    }
+    if (c->wire.readable)
+        wire_again(&c->wire);
+}
+
+static void on_wire(struct wire *wire, unsigned events)
+{
+    struct conn_h2 *c = container_of(wire, struct conn_h2, wire);
+    if (c->state == CONN_H2_CLOSED)
+        return;
+    if (c->state == CONN_H2_LINGER) {
+        linger(c);
+        return;
+    }
+    if (events & WIRE_WRITABLE && c->blocked) {
+        flush(c);
+        conn_h2_touch(c);
+    }
+    if (c->state == CONN_H2_OPEN)
+        receive(c);
+    else if (c->wire.eof)
+        conn_h2_close(c);
+}
+
+/* --- beginning ------------------------------------------------------------------------------------------- */
+
+static struct h2_worker *shared(struct worker *worker)
+{
+    struct h2_worker *h2 = worker->h2;
+    if (h2)
+        return h2;
+    h2 = worker->h2 = xcalloc(1, sizeof(*h2));
+    if (nghttp2_session_callbacks_new(&h2->callbacks) != 0 || nghttp2_option_new(&h2->option) != 0)
+        abort(); /* no memory for a few hundred bytes */
+    conn_h2_in_callbacks(h2->callbacks);
+    conn_h2_out_callbacks(h2->callbacks);
+    nghttp2_option_set_no_auto_window_update(h2->option, 1);
+    nghttp2_option_set_no_closed_streams(h2->option, 1);
+    nghttp2_option_set_max_continuations(h2->option, H2_CONTINUATIONS);
+    return h2;
+}
+
+static void greet(struct conn_h2 *c)
+{
+    const struct settings *s = c->worker->settings;
+    const nghttp2_settings_entry ours[] = {
+        { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)s->h2_streams },
+        { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW },
+        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)s->head_bytes },
+        { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
+        { NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
+    };
+    (void)nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, ours, ARRAY_SIZE(ours));
+    (void)nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW);
+}
+
+void conn_h2_new(
+    struct worker *worker, struct wire *from, const struct forward *forward, const char *data, size_t len)
+{
+    struct h2_worker *h2 = shared(worker);
+    struct conn_h2 *c = xcalloc(1, sizeof(*c));
+    c->worker = worker;
+    c->forward = *forward;
+    c->patience = H2_PATIENCE;
+    c->patience_us = worker_now_us(worker);
+    list_init(&c->streams);
+    list_init(&c->todo);
+    task_init(&c->end, on_end, c);
+    wheel_node_init(&c->deadline, on_deadline);
+    wire_init(&c->wire, on_wire);
+    list_append(&worker->h2_conns, &c->link);
+    endpoint_count(&worker->counters.connections, 1);
+    endpoint_count(&worker->counters.accepted, 1);
+    wire_move(from, &c->wire);
+    wire_again(&c->wire);
+    if (nghttp2_session_server_new2(&c->session, h2->callbacks, c, h2->option) != 0) {
+        conn_h2_close(c);
+        return;
+    }
+    greet(c);
+    arm(c, true);
+    conn_h2_touch(c);
+    if (len > 0)
+        take(c, data, len);
+}
+
+/* --- all of a worker's ----------------------------------------------------------------------------------- */
+
+void conn_h2_close_all(struct worker *worker, bool idle_only)
+{
+    struct conn_h2 *c, *next;
+    list_for_each_safe (c, next, &worker->h2_conns, link) {
+        if (!idle_only || c->n_streams == 0)
+            conn_h2_close(c);
+    }
+}
+
+void conn_h2_drain_all(struct worker *worker)
+{
+    struct conn_h2 *c;
+    list_for_each (c, &worker->h2_conns, link)
+        conn_h2_drain(c);
+}
+
+void conn_h2_worker_done(struct worker *worker)
+{
+    if (!worker->h2)
+        return;
+    nghttp2_session_callbacks_del(worker->h2->callbacks);
+    nghttp2_option_del(worker->h2->option);
+    free(worker->h2);
+    worker->h2 = NULL;
+}
