@@ -8,12 +8,18 @@
 #include "common/map.h"
 #include "common/mem.h"
 #include "routerd/match.h"
+#include "routerd/pool.h"
+#include "routerd/tally.h"
+
+const char *const status_class_names[STATUS_CLASS_MAX_] = { "2xx", "3xx", "4xx", "5xx", "1xx" };
 
 static void endpoint_free(void *p)
 {
     struct endpoint *e = p;
     if (!e)
         return;
+    if (e->pool)
+        e->pool->n_refs--;
     free(e->id);
     free(e->address_text);
     free(e);
@@ -36,6 +42,8 @@ struct registry *registry_new(unsigned n_workers)
     for (unsigned w = 0; w < r->n_workers; w++)
         r->pages[w] = xcalloc(ENDPOINT_PAGES_MAX, sizeof(struct endpoint_page *));
     r->by_key = map_new(NULL);
+    r->pool_names = map_new(NULL);
+    list_init(&r->pools);
     return r;
 }
 
@@ -45,6 +53,10 @@ void registry_free(struct registry *r)
         return;
     for (uint32_t i = 0; i < r->n_slots; i++)
         endpoint_free(r->slots[i]);
+    struct pool *pool, *next;
+    list_for_each_safe (pool, next, &r->pools, link)
+        pool_free(pool);
+    map_free(r->pool_names);
     for (unsigned w = 0; w < r->n_workers; w++) {
         for (uint32_t p = 0; p < ENDPOINT_PAGES_MAX && r->pages[w][p]; p++)
             free(r->pages[w][p]);
@@ -72,10 +84,10 @@ static void add_pages(struct registry *r, uint32_t page)
 
 static uint32_t free_slot(struct registry *r)
 {
-    for (uint32_t i = 0; i < r->n_slots; i++) {
-        if (!r->slots[i])
-            return i;
-    }
+    while (r->free_from < r->n_slots && r->slots[r->free_from])
+        r->free_from++;
+    if (r->free_from < r->n_slots)
+        return r->free_from;
     if (r->n_slots == ENDPOINT_SLOTS_MAX)
         return MATCH_NONE;
     add_pages(r, r->n_slots / ENDPOINT_PAGE);
@@ -87,8 +99,8 @@ static void zero_locals(struct registry *r, uint32_t slot)
     for (unsigned w = 0; w < r->n_workers; w++) {
         struct endpoint_local *l = registry_local(r, w, slot);
         l->in_flight = 0;
-        l->requests = l->failures = 0;
         l->last_hit_us = 0;
+        l->bytes_in = l->bytes_out = l->latency_sum_us = l->failures = 0;
         for (size_t i = 0; i < ARRAY_SIZE(l->status); i++)
             l->status[i] = 0;
         for (size_t i = 0; i < ARRAY_SIZE(l->latency); i++)
@@ -96,37 +108,70 @@ static void zero_locals(struct registry *r, uint32_t slot)
     }
 }
 
-uint32_t registry_claim(
-    struct registry *r, const char *id, const char *address, int64_t max_in_flight, int64_t serial)
+struct pool *registry_pool(struct registry *r, const char *release, int64_t serial)
 {
-    _cleanup_(free_ptr) char *key = xasprintf("%s %s", id, address);
+    struct pool *pool = map_get(r->pool_names, release);
+    if (!pool) {
+        pool = pool_new(release, r->n_workers);
+        list_append(&r->pools, &pool->link);
+        map_set(r->pool_names, pool->name, pool);
+    }
+    if (serial > pool->named_by)
+        pool->named_by = serial;
+    return pool;
+}
+
+static struct endpoint *endpoint_new(
+    struct registry *r, struct pool *pool, const char *id, const char *address)
+{
+    struct wire_address parsed;
+    if (wire_address_parse(address, 0, &parsed, NULL) < 0)
+        return NULL;
+    uint32_t slot = free_slot(r);
+    if (slot == MATCH_NONE)
+        return NULL;
+    struct endpoint *e = xcalloc(1, sizeof(*e));
+    e->pool = pool;
+    pool->n_refs++;
+    e->release = pool->name;
+    e->id = xstrdup(id);
+    e->address_text = xstrdup(address);
+    e->address = parsed;
+    e->slot = slot;
+    zero_locals(r, slot);
+    r->slots[slot] = e;
+    return e;
+}
+
+uint32_t registry_claim(struct registry *r, const char *release, const char *id, const char *address,
+    int64_t max_in_flight, int64_t serial)
+{
+    _cleanup_(free_ptr) char *key = xasprintf("%s %s %s", release, id, address);
     struct endpoint *e = map_get(r->by_key, key);
     if (!e) {
-        struct wire_address parsed;
-        if (wire_address_parse(address, 0, &parsed, NULL) < 0)
+        e = endpoint_new(r, registry_pool(r, release, serial), id, address);
+        if (!e)
             return MATCH_NONE;
-        uint32_t slot = free_slot(r);
-        if (slot == MATCH_NONE)
-            return MATCH_NONE;
-        e = xcalloc(1, sizeof(*e));
-        e->id = xstrdup(id);
-        e->address_text = xstrdup(address);
-        e->address = parsed;
-        e->slot = slot;
-        zero_locals(r, slot);
-        r->slots[slot] = e;
         map_set(r->by_key, key, e);
     }
-    atomic_store_explicit(&e->max_in_flight, max_in_flight, memory_order_relaxed);
+    endpoint_set_limit(e, max_in_flight);
     if (serial > e->named_by)
         e->named_by = serial;
     return e->slot;
 }
 
-int64_t endpoint_in_flight(const struct registry *r, uint32_t slot)
+void registry_keep(struct registry *r, uint32_t slot, int64_t serial)
 {
+    struct endpoint *e = registry_at(r, slot);
+    if (serial > e->named_by)
+        e->named_by = serial;
+}
+
+int64_t endpoint_load(const struct registry *r, unsigned worker, uint32_t slot)
+{
+    unsigned n = r->n_workers < ENDPOINT_SUMMED_WORKERS ? r->n_workers : ENDPOINT_SUMMED_WORKERS;
     int64_t sum = 0;
-    for (unsigned w = 0; w < r->n_workers; w++)
+    for (unsigned i = 0, w = worker; i < n; i++, w = w + 1 < r->n_workers ? w + 1 : 0)
         sum += atomic_load_explicit(&registry_local(r, w, slot)->in_flight, memory_order_relaxed);
     return sum;
 }
@@ -142,63 +187,61 @@ static bool is_idle(const struct registry *r, uint32_t slot)
     return true;
 }
 
+static void give_up(struct registry *r, struct endpoint *e)
+{
+    _cleanup_(free_ptr) char *key = xasprintf("%s %s %s", e->release, e->id, e->address_text);
+    tally_endpoint_gone(r, e);
+    endpoint_end_ejection(e);
+    map_remove(r->by_key, key);
+    r->slots[e->slot] = NULL;
+    if (e->slot < r->free_from)
+        r->free_from = e->slot;
+    endpoint_free(e);
+}
+
 void registry_sweep(struct registry *r, int64_t oldest)
 {
     for (uint32_t i = 0; i < r->n_slots; i++) {
         struct endpoint *e = r->slots[i];
-        if (!e || e->named_by >= oldest || !is_idle(r, i))
-            continue;
-        _cleanup_(free_ptr) char *key = xasprintf("%s %s", e->id, e->address_text);
-        map_remove(r->by_key, key);
-        r->slots[i] = NULL;
-        endpoint_free(e);
+        if (e && e->named_by < oldest && !e->probe && is_idle(r, i))
+            give_up(r, e);
     }
-}
-
-/* --- ejection -------------------------------------------------------------------------------------------- */
-
-bool endpoint_failed(struct endpoint *e, int64_t now_us, bool connecting, int64_t *ret_ms)
-{
-    uint32_t failures = atomic_fetch_add_explicit(&e->failures_in_row, 1, memory_order_relaxed) + 1;
-    if ((!connecting && failures < ENDPOINT_FAILURES_MAX) || endpoint_is_ejected(e, now_us))
-        return false;
-    uint32_t n = atomic_fetch_add_explicit(&e->ejections_in_row, 1, memory_order_relaxed);
-    int64_t ms = n >= 6 ? ENDPOINT_EJECT_MAX_MS : (int64_t)ENDPOINT_EJECT_MS << n;
-    if (ms > ENDPOINT_EJECT_MAX_MS)
-        ms = ENDPOINT_EJECT_MAX_MS;
-    atomic_store_explicit(&e->ejected_until_us, now_us + ms * CLOCK_US_PER_MS, memory_order_relaxed);
-    *ret_ms = ms;
-    return true;
-}
-
-bool endpoint_succeeded(struct endpoint *e)
-{
-    /* Reading first keeps the line shared in the usual case. */
-    if (atomic_load_explicit(&e->failures_in_row, memory_order_relaxed) == 0)
-        return false;
-    atomic_store_explicit(&e->failures_in_row, 0, memory_order_relaxed);
-    bool was = atomic_exchange_explicit(&e->ejections_in_row, 0, memory_order_relaxed) > 0;
-    atomic_store_explicit(&e->ejected_until_us, 0, memory_order_relaxed);
-    return was;
+    struct pool *pool, *next;
+    list_for_each_safe (pool, next, &r->pools, link) {
+        if (pool->named_by >= oldest || pool->n_refs > 0)
+            continue;
+        map_remove(r->pool_names, pool->name);
+        if (r->tally)
+            tally_pool_gone(r->tally, pool);
+        pool_free(pool);
+    }
 }
 
 /* --- latency --------------------------------------------------------------------------------------------- */
 
-#define LATENCY_FLOOR_BITS 4 /* 16 µs */
+/* Upper ends in µs, round in decimal so that objectives (100 ms, 2.5 s) fall on them. */
+#define DECADE(n) \
+    10 * (n), 125 * (n) / 10, 15 * (n), 20 * (n), 25 * (n), 30 * (n), 40 * (n), 50 * (n), 60 * (n), 80 * (n)
+static const uint32_t bounds[ENDPOINT_LATENCY_BUCKETS - 1] = { DECADE(1), DECADE(10), DECADE(100),
+    DECADE(1000), DECADE(10000), DECADE(100000), DECADE(1000000), 100000000 };
+
+/* First bucket whose end is at least 2^i: from there a few steps lead to the right one. */
+static const uint8_t starts[] = { 0, 0, 0, 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45, 48, 51,
+    54, 57, 60, 63, 66, 69 };
 
 unsigned latency_bucket(int64_t us)
 {
-    if (us < 1 << LATENCY_FLOOR_BITS)
+    if (us <= bounds[0])
         return 0;
-    unsigned bits = 63 - (unsigned)__builtin_clzll((unsigned long long)us);
-    unsigned b = (bits - LATENCY_FLOOR_BITS) * 4 + (unsigned)(us >> (bits - 2) & 3) + 1;
-    return b < ENDPOINT_LATENCY_BUCKETS ? b : ENDPOINT_LATENCY_BUCKETS - 1;
+    if (us > bounds[ARRAY_SIZE(bounds) - 1])
+        return ARRAY_SIZE(bounds);
+    unsigned b = starts[31 - (unsigned)__builtin_clz((unsigned)us)];
+    while (bounds[b] < us)
+        b++;
+    return b;
 }
 
 int64_t latency_value(unsigned bucket)
 {
-    if (bucket == 0)
-        return 1 << LATENCY_FLOOR_BITS;
-    unsigned bits = (bucket - 1) / 4 + LATENCY_FLOOR_BITS;
-    return (int64_t)((bucket - 1) % 4 + 5) << (bits - 2);
+    return bounds[bucket < ARRAY_SIZE(bounds) ? bucket : ARRAY_SIZE(bounds) - 1];
 }

@@ -9,6 +9,8 @@
 #include "common/loop.h"
 #include "common/map.h"
 #include "common/mem.h"
+#include "common/schema.h"
+#include "common/table_diff.h"
 #include "common/strbuf.h"
 #include "common/stream.h"
 #include "hubd/hubd.h"
@@ -26,6 +28,8 @@ struct fake_router {
     struct reply *kept;
     int commits, aborts;
     struct map *traffic; /* id → struct endpoint_traffic */
+    bool old, forgetful;
+    int diffs;
 };
 
 static void traffic_free(void *p)
@@ -96,13 +100,32 @@ static void on_part(void *owner, struct link *link, const void *m, struct reply 
     (void)!document_sink_part(&router->sink, m, NULL);
 }
 
+static int read_diff(struct fake_router *router, struct table *ret, struct error *err)
+{
+    struct table_diff diff;
+    int r = table_diff_read(strbuf_str(&router->sink.text), router->sink.text.len, &diff, err);
+    if (r < 0)
+        return r;
+    schema_copy(&table_schema, &router->now, ret);
+    table_sum_rows(ret);
+    ret->sum.words[0] += router->forgetful;
+    r = table_diff_apply(ret, &diff, err);
+    table_diff_clear(&diff);
+    if (r < 0)
+        table_clear(ret);
+    return r;
+}
+
 static void on_end(void *owner, struct link *link, const void *m, struct reply *reply)
 {
     struct fake_router *router = owner;
     struct error err;
     struct table table;
     int r = document_sink_end(&router->sink, m, &err);
-    if (r == 0)
+    bool is_diff = router->sink.kind == DOCUMENT_TABLE_DIFF;
+    if (r == 0 && is_diff)
+        r = read_diff(router, &table, &err);
+    else if (r == 0)
         r = table_read(strbuf_str(&router->sink.text), router->sink.text.len, &table, &err);
     document_sink_done(&router->sink);
     if (r < 0) {
@@ -110,6 +133,7 @@ static void on_end(void *owner, struct link *link, const void *m, struct reply *
         return;
     }
     drop_next(router);
+    router->diffs += is_diff;
     router->next = table;
     router->has_next = true;
     reply_ok(reply, NULL);
@@ -179,14 +203,15 @@ static void on_event(void *owner, struct link *link, enum link_event event, cons
 static void fill_hello(void *owner, struct link *link, struct msg_hello *hello)
 {
     const struct fake_router *router = owner;
-    static char *features[] = { (char *)"table/1", NULL };
+    static char *features[] = { (char *)"table/1", (char *)"table/2", (char *)TABLE_DIFF_FEATURE, NULL };
+    static char *old_features[] = { (char *)"table/1", NULL };
     *hello = (struct msg_hello){
         .protocol = PROTOCOL_VERSION,
         .program = (char *)"fake-router",
         .version = (char *)"0.1.0",
         .name = router->name,
         .counter = router->now.epoch,
-        .features = features,
+        .features = router->old ? old_features : features,
     };
 }
 
@@ -226,6 +251,21 @@ void fake_router_set_silent(struct fake_router *router, bool silent)
 void fake_router_set_refusal(struct fake_router *router, const char *reason)
 {
     str_set(&router->refusal, reason);
+}
+
+void fake_router_set_old(struct fake_router *router)
+{
+    router->old = true;
+}
+
+void fake_router_set_forgetful(struct fake_router *router)
+{
+    router->forgetful = true;
+}
+
+int fake_router_diffs(const struct fake_router *router)
+{
+    return router->diffs;
 }
 
 const struct table *fake_router_table(const struct fake_router *router)

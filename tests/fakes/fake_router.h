@@ -23,6 +23,12 @@ void fake_router_set_silent(struct fake_router *router, bool silent);
 /* Every table is refused with this reason; NULL: no more. */
 void fake_router_set_refusal(struct fake_router *router, const char *reason);
 
+/* Offers what the first version did, from its next connection on. */
+void fake_router_set_old(struct fake_router *router);
+/* What it holds is not quite what the hub thinks: it refuses every diff. */
+void fake_router_set_forgetful(struct fake_router *router);
+int fake_router_diffs(const struct fake_router *router); /* taken */
+
 const struct table *fake_router_table(
     const struct fake_router *router); /* that it serves; epoch 0: none yet */
 int fake_router_commits(const struct fake_router *router);
