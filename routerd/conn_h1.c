@@ -8,6 +8,7 @@
 
 #include "common/mem.h"
 #include "routerd/conn_h1_out.h"
+#include "routerd/conn_h2.h"
 #include "routerd/endpoint.h"
 #include "routerd/exchange.h"
 #include "routerd/front.h"
@@ -47,17 +48,40 @@ static void keep_in(struct conn_h1 *c, const char *data, size_t len, bool fresh)
     c->in = b;
 }
 
+/* The same from a client that could be made to wait instead. What all connections keep has a limit: beyond it whoever keeps
+ * much is closed, and beyond twice as much everyone. False: that happened. */
+static bool keep_in_budget(struct conn_h1 *c, const char *data, size_t len, bool fresh)
+{
+    size_t max = (size_t)c->worker->settings->buffered_bytes;
+    keep_in(c, data, len, fresh);
+    if (!c->in || c->worker->blocks.used_bytes <= max ||
+        (len <= BLOCK_SIZE && c->worker->blocks.used_bytes <= 2 * max))
+        return true;
+    conn_h1_close(c);
+    return false;
+}
+
 /* --- refusing -------------------------------------------------------------------------------------------- */
 
-static void refuse(struct conn_h1 *c, const struct http1_fault *fault)
+static void say_refused(struct conn_h1 *c, const struct http1_fault *fault)
 {
-    endpoint_count(&c->worker->counters.refused, 1);
     c->keep = false;
     drop_in(c);
     /* What still comes can't be told apart from content. */
     http1_body_init(&c->body, HTTP1_BODY_CLOSE, 0);
     conn_h1_refuse(c, fault);
     conn_h1_done(c);
+}
+
+/* A head that is not understood, or never whole: data is what came of it. */
+static void refuse(struct conn_h1 *c, const struct http1_fault *fault, const char *data, size_t len)
+{
+    const char *end = len > 0 ? memchr(data, '\n', len) : NULL;
+    struct http1_slice line = { data, end ? (size_t)(end - data) : len };
+    if (line.len > 0 && data[line.len - 1] == '\r')
+        line.len--;
+    exchange_record_refused(c->worker, &c->forward, fault->status, fault->reason, line);
+    say_refused(c, fault);
 }
 
 /* The request breaks off in its body. */
@@ -71,7 +95,7 @@ static void break_off(struct conn_h1 *c, const struct http1_fault *fault)
         conn_h1_close(c);
         return;
     }
-    refuse(c, fault);
+    say_refused(c, fault);
 }
 
 /* --- content --------------------------------------------------------------------------------------------- */
@@ -87,7 +111,7 @@ static int take_content(
     struct conn_h1 *c, char *data, size_t len, size_t *used, struct content *ret, struct http1_fault *fault)
 {
     struct http1_slice slice;
-    int64_t max = c->worker->settings->body_bytes;
+    int64_t max = c->exchange->body_max;
     *ret = (struct content){ .n = 0 };
     for (;;) {
         switch (http1_body_next(&c->body, data, len, used, &slice, fault)) {
@@ -153,13 +177,17 @@ static bool send_content(struct conn_h1 *c, char *data, size_t len)
         exchange_send(ex, content.parts, content.n, content.end, trailers);
     if (c->state == CONN_CLOSED)
         return false;
-    keep_in(c, data + used, len - used, !content.at_trailers || content.end);
-    return true;
+    return keep_in_budget(c, data + used, len - used, !content.at_trailers || content.end);
+}
+
+int64_t conn_h1_moved(const struct conn_h1 *c)
+{
+    return c->moved_bytes - (c->out.bytes > 0 ? (int64_t)wire_unsent(&c->wire) : 0);
 }
 
 static void arm_body(struct conn_h1 *c)
 {
-    c->window_bytes = c->moved_bytes;
+    c->window_bytes = conn_h1_moved(c);
     wheel_set(&c->worker->wheel, &c->deadline, c->worker->settings->body_ms);
 }
 
@@ -206,6 +234,8 @@ static void begin(struct conn_h1 *c, char *data, size_t len)
     c->minor = (uint8_t)head->minor;
     c->keep = head->keep_alive && !worker->stopping &&
         c->n_requests < (uint32_t)worker->settings->requests_per_connection;
+    c->asked_close = !head->keep_alive;
+    c->leaving = false;
     c->chunked = c->cut_short = false;
     c->body_bytes = 0;
     http1_body_init(&c->body, head->body, head->content_length);
@@ -215,7 +245,7 @@ static void begin(struct conn_h1 *c, char *data, size_t len)
     if (c->state == CONN_CLOSED)
         return;
     if (!going) {
-        keep_in(c, data + used, len - used, true);
+        (void)keep_in_budget(c, data + used, len - used, true);
         return;
     }
     bool whole = http1_body_is_whole(&c->body);
@@ -224,10 +254,22 @@ static void begin(struct conn_h1 *c, char *data, size_t len)
     if (whole) {
         exchange_send(ex, NULL, 0, true, NULL);
         if (c->state != CONN_CLOSED)
-            keep_in(c, data + used, len - used, true);
+            (void)keep_in_budget(c, data + used, len - used, true);
     } else {
         send_content(c, data + used, len - used);
     }
+}
+
+/* A client that begins with HTTP/2's preface where that is allowed. */
+static bool became_h2(struct conn_h1 *c, const char *data, size_t len)
+{
+    static const char preface[] = "PRI * HTTP/2.0";
+    if (!c->worker->settings->h2c || c->n_requests > 0 || c->forward.tls || len < sizeof(preface) - 1 ||
+        memcmp(data, preface, sizeof(preface) - 1) != 0)
+        return false;
+    conn_h2_new(c->worker, &c->wire, &c->forward, data, len);
+    conn_h1_close(c);
+    return true;
 }
 
 static bool parse(struct conn_h1 *c, char *data, size_t len, size_t n_new)
@@ -244,12 +286,14 @@ static bool parse(struct conn_h1 *c, char *data, size_t len, size_t n_new)
         begin(c, data, len);
         return c->state != CONN_CLOSED;
     case HTTP1_REFUSED:
-        refuse(c, &fault);
+        if (!became_h2(c, data, len))
+            refuse(c, &fault, data, len);
         return false;
     case HTTP1_MORE:
         break;
     }
-    keep_in(c, data, len, false);
+    if (!keep_in_budget(c, data, len, false))
+        return false;
     if (first)
         wheel_set(&worker->wheel, &c->deadline, worker->settings->head_ms);
     return c->wire.readable;
@@ -265,8 +309,10 @@ static bool read_head(struct conn_h1 *c)
         c->in_fresh = false;
         return parse(c, c->in->data + c->in->start, len, len);
     }
-    if (!c->wire.readable)
+    if (!c->wire.readable) {
+        wire_expect(&c->wire);
         return false;
+    }
     size_t have = 0;
     if (c->in) {
         have = c->in->end - c->in->start;
@@ -279,10 +325,6 @@ static bool read_head(struct conn_h1 *c)
         conn_h1_close(c);
         return false;
     }
-    /* The socket is empty; looking again would cost a call per request. What it could show, a reset that came with
-     * these bytes, shows when the answer is written. */
-    if ((size_t)n < WORKER_BUFFER - have && !c->wire.eof)
-        c->wire.readable = false;
     return parse(c, worker->buffer, have + (size_t)n, (size_t)n);
 }
 
@@ -363,6 +405,8 @@ static void run(struct conn_h1 *c)
     c->running = false;
     if (more && c->state != CONN_CLOSED)
         wire_again(&c->wire);
+    else if (c->state == CONN_HEAD)
+        wire_expect(&c->wire);
 }
 
 void conn_h1_go_on(struct conn_h1 *c)
@@ -370,11 +414,32 @@ void conn_h1_go_on(struct conn_h1 *c)
     run(c);
 }
 
+/* A client that resets, or ends its direction and hears nothing for a while, waits no more: what is asked for it is
+ * given up. One that has half closed only gets what comes soon. */
+static void look_whether_gone(struct conn_h1 *c)
+{
+    const struct exchange *ex = c->exchange;
+    if (!ex || ex->state == EXCHANGE_TUNNEL || !http1_body_is_whole(&c->body))
+        return;
+    if (c->wire.broken) {
+        conn_h1_close(c);
+    } else if (!c->leaving && !ex->head_answered) {
+        c->leaving = true;
+        wheel_set(&c->worker->wheel, &c->deadline, CONN_GONE_MS);
+    }
+}
+
 static void on_wire(struct wire *wire, unsigned events)
 {
     struct conn_h1 *c = container_of(wire, struct conn_h1, wire);
+    if (c->state == CONN_EXCHANGE && (wire->eof || wire->broken))
+        look_whether_gone(c);
     if (c->state == CONN_CLOSED)
         return;
+    if (events & WIRE_CLOSED && c->exchange && exchange_is_waiting(c->exchange)) {
+        conn_h1_close(c);
+        return;
+    }
     if (events & WIRE_WRITABLE && c->out.bytes > 0)
         conn_h1_flush(c);
     run(c);
@@ -387,31 +452,45 @@ static void on_window(struct conn_h1 *c)
     static const struct http1_fault slow = { 408, "the request came too slowly" };
     bool receiving = c->exchange && !http1_body_is_whole(&c->body) && exchange_wants_content(c->exchange) &&
         c->exchange->state != EXCHANGE_TUNNEL && !exchange_awaits_continue(c->exchange);
-    bool enough = c->moved_bytes - c->window_bytes >= s->body_rate * s->body_ms / CLOCK_MS_PER_S;
+    bool enough = conn_h1_moved(c) - c->window_bytes >= s->body_rate * s->body_ms / CLOCK_MS_PER_S;
     if (c->out.bytes > 0 && !enough) {
+        endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_WRITE], 1);
         c->cut_short = true;
         conn_h1_close(c);
     } else if (receiving && !enough) {
+        endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_BODY], 1);
         break_off(c, &slow);
     } else if (c->out.bytes > 0 || (c->exchange && !http1_body_is_whole(&c->body))) {
         arm_body(c);
     }
 }
 
-static void on_deadline(struct wheel_node *node)
+static void head_is_late(struct conn_h1 *c)
 {
     static const struct http1_fault late = { 408, "the head of the request did not come in time" };
+    endpoint_count(&c->worker->counters.timeouts[c->in ? TIMED_OUT_HEAD : TIMED_OUT_IDLE], 1);
+    if (c->in)
+        refuse(c, &late, c->in->data + c->in->start, c->in->end - c->in->start);
+    else
+        conn_h1_close(c);
+}
+
+static void on_deadline(struct wheel_node *node)
+{
     struct conn_h1 *c = container_of(node, struct conn_h1, deadline);
     switch ((enum conn_state)c->state) {
     case CONN_HEAD:
         if (c->out.bytes > 0)
             on_window(c);
-        else if (c->in)
-            refuse(c, &late);
         else
-            conn_h1_close(c);
+            head_is_late(c);
         break;
     case CONN_EXCHANGE:
+        if (c->leaving && c->exchange && !c->exchange->head_answered)
+            conn_h1_close(c);
+        else
+            on_window(c);
+        break;
     case CONN_FLUSH:
         on_window(c);
         break;
@@ -440,9 +519,9 @@ void conn_h1_new(struct worker *worker, int fd, const struct wire_address *peer)
 {
     struct conn_h1 *c = new_conn(worker);
     front_describe(worker, peer, &c->forward);
-    wire_adopt_accepted(&c->wire, worker->loop, fd);
-    /* The kernel hands over a connection when its first bytes are there: reading at once saves a turn. */
-    c->wire.readable = c->wire.writable = true;
+    /* The kernel hands over a connection when its first bytes are there: reading at once saves a turn, and one that asks
+     * once and goes is never watched. */
+    wire_adopt_lazily(&c->wire, worker->loop, fd);
     run(c);
 }
 
@@ -451,4 +530,5 @@ void conn_h1_take(struct worker *worker, struct wire *from, const struct forward
     struct conn_h1 *c = new_conn(worker);
     c->forward = *forward;
     wire_move(from, &c->wire);
+    run(c);
 }

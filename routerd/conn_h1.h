@@ -16,6 +16,7 @@
 
 #define CONN_LINGER_MS  2000 /* what still comes is read so long, so that the answer is not lost by a reset */
 #define CONN_LINGER_MAX (1024 * 1024)
+#define CONN_GONE_MS    500 /* a client that has ended its direction may still read, but rarely does */
 #define CONN_TURN_MAX   64 /* heads and pieces of content in one turn */
 
 struct exchange;
@@ -45,6 +46,8 @@ struct conn_h1 {
     uint8_t minor;
     bool in_fresh;  /* `in` has not been looked at */
     bool keep;      /* another request may follow */
+    bool asked_close;
+    bool leaving;   /* has ended its direction, and its answer has not begun */
     bool chunked;   /* the answer is framed so */
     bool cut_short; /* an end now would make the answer look whole: reset instead */
     bool running;
@@ -57,4 +60,6 @@ void conn_h1_new(struct worker *worker, int fd, const struct wire_address *peer)
 void conn_h1_take(struct worker *worker, struct wire *from, const struct forward *forward);
 /* At once; an exchange is aborted. */
 void conn_h1_close(struct conn_h1 *conn);
+/* Of content that came, and of answers that the client has really got: what the rate of a body is judged by. */
+int64_t conn_h1_moved(const struct conn_h1 *conn);
 bool conn_h1_is_idle(const struct conn_h1 *conn);

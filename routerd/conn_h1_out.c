@@ -49,7 +49,7 @@ static bool put(struct conn_h1 *c, const struct iovec *parts, int n)
         return false;
     }
     if (!waits) {
-        c->window_bytes = c->moved_bytes;
+        c->window_bytes = conn_h1_moved(c);
         wheel_set(&worker->wheel, &c->deadline, worker->settings->body_ms);
     }
     return true;
@@ -59,12 +59,15 @@ static bool put(struct conn_h1 *c, const struct iovec *parts, int n)
  * still be sending is listened to for a while. */
 static void end_connection(struct conn_h1 *c)
 {
-    if (c->wire.eof || (http1_body_is_whole(&c->body) && !c->wire.readable && !c->in)) {
+    /* Of a connection that is not watched yet nobody knows whether more came. */
+    bool more = c->wire.readable || (c->wire.unwatched && !c->asked_close);
+    if (!more && (c->wire.eof || (http1_body_is_whole(&c->body) && !c->in))) {
         conn_h1_close(c);
         return;
     }
     c->state = CONN_LINGER;
     c->body_bytes = 0;
+    wire_expect(&c->wire);
     wire_shutdown_write(&c->wire);
     wheel_set(&c->worker->wheel, &c->deadline, CONN_LINGER_MS);
     conn_h1_go_on(c);
@@ -90,7 +93,7 @@ void conn_h1_flush(struct conn_h1 *c)
     else if (c->exchange)
         exchange_resume(c->exchange);
     else if (c->state == CONN_HEAD)
-        wheel_set(&c->worker->wheel, &c->deadline, c->worker->settings->idle_ms);
+        wheel_set(&c->worker->wheel, &c->deadline, worker_idle_ms(c->worker));
 }
 
 /* --- framing --------------------------------------------------------------------------------------------- */
@@ -194,7 +197,7 @@ void conn_h1_refuse(struct conn_h1 *c, const struct http1_fault *fault)
     struct iovec part;
     if (c->state == CONN_CLOSED)
         return;
-    int n = own_answer_make(&own, HTTP1_METHOD_OTHER, &worker->own, &worker->answer, &part);
+    int n = worker_own_answer(worker, &own, HTTP1_METHOD_OTHER, &part);
     answer(c, &worker->answer, &extra, &part, n, true);
 }
 
@@ -226,7 +229,7 @@ void conn_h1_done(struct conn_h1 *c)
         c->state = CONN_HEAD;
         c->in_fresh = c->in != NULL;
         if (c->out.bytes == 0)
-            wheel_set(&c->worker->wheel, &c->deadline, c->worker->settings->idle_ms);
+            wheel_set(&c->worker->wheel, &c->deadline, worker_idle_ms(c->worker));
         conn_h1_go_on(c);
         return;
     }

@@ -9,10 +9,13 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "routerd/endpoint.h"
+#include "routerd/front.h"
 #include "routerd/match.h"
 #include "routerd/own_answer.h"
+#include "routerd/rules.h"
 #include "routerd/settings.h"
 #include "routerd/upconn.h"
+#include "routerd/waiting.h"
 #include "routerd/worker.h"
 
 #define MAX_FORWARDS_REACHED "Max-Forwards ends here"
@@ -25,6 +28,8 @@ static void attach(struct exchange *ex);
 static void on_deadline(struct wheel_node *node)
 {
     struct exchange *ex = container_of(node, struct exchange, deadline);
+    endpoint_count(&ex->worker->counters.timeouts[TIMED_OUT_QUEUE], 1);
+    waiting_count_expired(ex);
     exchange_fail(ex, 503, "the service is busy", 1, "waited too long for an endpoint");
 }
 
@@ -37,7 +42,7 @@ struct exchange *exchange_new(struct worker *worker, const struct client_ops *op
     } else {
         ex = xmalloc(sizeof(*ex));
     }
-    memset(ex, 0, offsetof(struct exchange, request_text));
+    memset(ex, 0, offsetof(struct exchange, text));
     ex->worker = worker;
     ex->ops = ops;
     ex->client = client;
@@ -76,12 +81,12 @@ static void release_all(struct exchange *ex, bool keep_upstream, const char *rea
     else
         upconn_close(up);
     exchange_count_out(ex);
+    waiting_leave(ex);
     if (ex->table)
         worker_table_release(worker, ex->table);
     if (ex->rules_table)
         worker_table_release(worker, ex->rules_table);
     ex->table = ex->rules_table = NULL;
-    list_remove(&ex->waiting);
     list_remove(&ex->link);
     wheel_node_done(&worker->wheel, &ex->deadline);
     queue_clear(&ex->out, &worker->blocks);
@@ -111,7 +116,11 @@ void exchange_fail_with(struct exchange *ex, const struct own_answer *own, const
     struct worker *worker = ex->worker;
     const struct client_ops *ops = ex->ops;
     void *client = ex->client;
-    struct answer_extra extra = { .rules = ex->rules, .tls = ex->client_tls };
+    struct answer_extra extra = { .rules = ex->rules,
+        .service = ex->service,
+        .release = ex->release,
+        .scratch = worker->rule_values,
+        .tls = ex->client_tls };
     bool answered = ex->head_answered;
     ex->ops = NULL;
     if (!answered)
@@ -125,8 +134,10 @@ void exchange_fail_with(struct exchange *ex, const struct own_answer *own, const
     }
     if (ops) {
         struct iovec content;
-        int n =
-            own_answer_make(own, (enum http1_method)ex->method_id, &worker->own, &worker->answer, &content);
+        struct own_answer page = *own;
+        if (ex->rules)
+            rules_error_page(ex->rules, &page);
+        int n = worker_own_answer(worker, &page, (enum http1_method)ex->method_id, &content);
         ops->answer(client, &worker->answer, &extra, &content, n, true);
         /* The client may be gone by now, and then has ended us. */
         if (ex->state == EXCHANGE_OVER)
@@ -155,30 +166,27 @@ void exchange_abort(struct exchange *ex, int status, const char *reason)
 
 /* --- beginning ------------------------------------------------------------------------------------------- */
 
-static void write_head(struct exchange *ex, const struct http1_head *head, const struct forward *forward)
+static void write_head(struct exchange *ex, const struct http1_head *head, const struct forward *forward,
+    const struct trace *trace)
 {
+    struct request_extra extra = {
+        .rules = ex->rules, .trace = trace, .service = ex->service->name, .version = ex->release->version
+    };
     struct http1_out out;
     http1_out_init(&out, ex->head_block, EXCHANGE_HEAD_BLOCK);
-    headers_request(&out, head, forward, ex->service->name);
+    headers_request(&out, head, forward, &extra);
     if (out.full) {
         ex->head = xmalloc(WORKER_HEAD_OUT);
         http1_out_init(&out, ex->head, WORKER_HEAD_OUT);
-        headers_request(&out, head, forward, ex->service->name);
+        headers_request(&out, head, forward, &extra);
     }
     ex->head_len = out.full ? 0 : out.len;
-}
-
-static bool ends_here(const struct http1_head *head)
-{
-    const struct http1_field *f =
-        head->method_id == HTTP1_METHOD_OPTIONS ? http1_find(head, HTTP1_FIELD_MAX_FORWARDS) : NULL;
-    return f && f->value_len == 1 && f->value[0] == '0';
 }
 
 bool exchange_begin(struct exchange *ex, const struct http1_head *head, const struct forward *forward)
 {
     struct worker *worker = ex->worker;
-    struct exchange_refusal refusal;
+    struct own_answer refusal;
     ex->started_us = clock_mono().us;
     ex->method_id = (uint8_t)head->method_id;
     ex->idempotent = http1_method_is_idempotent(head->method_id);
@@ -186,22 +194,39 @@ bool exchange_begin(struct exchange *ex, const struct http1_head *head, const st
     ex->upgrade_asked = head->upgrade;
     ex->continue_asked = head->expect_continue;
     ex->client_tls = forward->tls;
+    ex->forward = forward;
     ex->table = worker_table_hold(worker);
-    exchange_describe(ex, head);
-    if (ends_here(head)) {
+    const struct trace *trace = NULL;
+    if (worker->traces.request_id || worker->traces.trace) {
+        trace_make(&worker->trace, &worker->trace_source, &worker->traces, head, forward->trusted);
+        trace = &worker->trace;
+    }
+    exchange_describe(ex, head, trace);
+    if (headers_end_here(head)) {
         exchange_fail(ex, 200, MAX_FORWARDS_REACHED, 0, NULL);
         return false;
     }
-    int64_t max = worker->settings->body_bytes;
-    if (max > 0 && head->body == HTTP1_BODY_LENGTH && head->content_length > (uint64_t)max) {
+    if (headers_loop(head)) {
+        exchange_fail(ex, 508, "the request runs in circles", 0, "Via names this router again and again");
+        return false;
+    }
+    if (forward->certificate && !front_host_allowed(forward, head->host)) {
+        exchange_fail(ex, 421, "this connection was made for another host", 0, NULL);
+        return false;
+    }
+    if (exchange_route(ex, head, trace, &refusal) != PICK_ENDPOINT) {
+        void *memory = refusal.memory;
+        exchange_fail_with(ex, &refusal, NULL);
+        free(memory);
+        return false;
+    }
+    ex->body_max = ex->rules && ex->rules->body_max >= 0 ? ex->rules->body_max : worker->settings->body_bytes;
+    if (ex->body_max > 0 && head->body == HTTP1_BODY_LENGTH &&
+        head->content_length > (uint64_t)ex->body_max) {
         exchange_fail(ex, 413, "the body is larger than allowed here", 0, NULL);
         return false;
     }
-    if (exchange_route(ex, head, &refusal) != PICK_ENDPOINT) {
-        exchange_fail(ex, refusal.status, refusal.text, refusal.retry_after_s, NULL);
-        return false;
-    }
-    write_head(ex, head, forward);
+    write_head(ex, head, forward, trace);
     if (ex->head_len == 0) {
         exchange_fail(ex, 431, "the head is too large to be passed on", 0, NULL);
         return false;
@@ -215,27 +240,16 @@ bool exchange_begin(struct exchange *ex, const struct http1_head *head, const st
 static void wait_for_endpoint(struct exchange *ex)
 {
     ex->state = EXCHANGE_PICKING;
-    if (list_empty(&ex->waiting))
-        worker_add_waiter(ex->worker, ex);
-    if (!wheel_is_set(&ex->deadline))
-        wheel_set(&ex->worker->wheel, &ex->deadline, ex->worker->settings->queue_ms);
-}
-
-static void log_ejection(struct exchange *ex, const char *reason, int64_t ms)
-{
-    log_warning(&(struct log_about){ .instance = ex->endpoint->id },
-        "endpoint %s of %s gets no requests for %" PRId64 " ms: %s", ex->endpoint->address_text,
-        ex->table ? ex->release->name : "a tunnel", ms, reason);
+    if (!waiting_join(ex))
+        exchange_fail(ex, 503, "too many wait for this service", 1, "the queue is full");
 }
 
 void exchange_endpoint_broke(struct exchange *ex, bool connecting, const char *reason)
 {
-    int64_t ms;
     exchange_record_failure(ex);
     if (ex->n_tried < EXCHANGE_TRIES_MAX)
         ex->tried[ex->n_tried++] = ex->endpoint->slot;
-    if (endpoint_failed(ex->endpoint, worker_now_us(ex->worker), connecting, &ms))
-        log_ejection(ex, reason, ms);
+    exchange_judge_failure(ex, connecting ? ENDPOINT_UNREACHABLE : ENDPOINT_BROKE, reason);
     /* What was pooled leads to the same nowhere. */
     if (connecting)
         upconn_drop_endpoint(ex->worker, ex->endpoint);
@@ -246,14 +260,14 @@ static void attach(struct exchange *ex)
 {
     struct worker *worker = ex->worker;
     for (;;) {
-        struct exchange_refusal refusal;
+        struct own_answer refusal;
         enum pick pick = exchange_pick(ex, &refusal);
         if (pick == PICK_WAIT) {
             wait_for_endpoint(ex);
             return;
         }
         if (pick == PICK_ANSWER) {
-            exchange_fail(ex, refusal.status, refusal.text, refusal.retry_after_s, NULL);
+            exchange_fail_with(ex, &refusal, NULL);
             return;
         }
         exchange_count_in(ex);
@@ -271,7 +285,7 @@ static void attach(struct exchange *ex)
         }
         exchange_endpoint_broke(ex, true, strerror(-error));
         exchange_count_out(ex);
-        if (ex->n_tried == EXCHANGE_TRIES_MAX) {
+        if (!exchange_may_retry(ex, true)) {
             exchange_fail(ex, 503, "the service can't be reached", 1, NULL);
             return;
         }
@@ -280,11 +294,16 @@ static void attach(struct exchange *ex)
 
 void exchange_wake(struct exchange *ex)
 {
-    list_remove(&ex->waiting);
     exchange_rebase(ex);
     attach(ex);
     if (ex->state == EXCHANGE_ASKING)
         exchange_flush(ex);
+}
+
+static int64_t first_byte_ms(const struct exchange *ex)
+{
+    int64_t own = ex->rules ? ex->rules->timeout_ms : 0;
+    return own > 0 ? own : ex->worker->settings->first_byte_ms;
 }
 
 /* The phase's deadline. Content is measured in windows. */
@@ -298,7 +317,7 @@ void exchange_arm(struct exchange *ex)
         ms = s->connect_ms;
         break;
     case EXCHANGE_ASKING:
-        ms = ex->out.bytes > 0 || ex->head_sent < ex->head_len ? s->body_ms : s->first_byte_ms;
+        ms = ex->out.bytes > 0 || ex->head_sent < ex->head_len ? s->body_ms : first_byte_ms(ex);
         break;
     case EXCHANGE_ANSWERING:
         ms = s->answer_ms;
@@ -320,7 +339,7 @@ void exchange_arm(struct exchange *ex)
 void exchange_broken(struct exchange *ex, bool connecting, const char *reason)
 {
     bool stale = !connecting && ex->up->reused;
-    bool repeat = connecting || (ex->idempotent && !ex->content_sent && !ex->up->in);
+    bool repeat = connecting || (ex->idempotent && !ex->content_sent && !ex->up->in && ex->n_informational == 0);
     if (!stale)
         exchange_endpoint_broke(ex, connecting, reason);
     ex->fresh_only |= stale;
@@ -328,7 +347,8 @@ void exchange_broken(struct exchange *ex, bool connecting, const char *reason)
     upconn_close(ex->up);
     ex->up = NULL;
     exchange_count_out(ex);
-    if (!repeat || ex->n_tried == EXCHANGE_TRIES_MAX || (!stale && ex->n_tried == 0)) {
+    /* A connection that had gone stale costs its service nothing. */
+    if (!repeat || (!stale && !exchange_may_retry(ex, connecting))) {
         exchange_fail(ex, connecting ? 503 : 502, "the service did not answer", connecting ? 1 : 0, reason);
         return;
     }

@@ -15,17 +15,20 @@
 #include "common/http1.h"
 #include "common/list.h"
 #include "common/wire.h"
+#include "routerd/endpoint.h"
 #include "routerd/headers.h"
 #include "routerd/queue.h"
 #include "routerd/wheel.h"
 
 #define EXCHANGE_HEAD_BLOCK        4096 /* larger heads are allocated */
-#define EXCHANGE_TRIES_MAX         3
+#define EXCHANGE_TRIES_MAX         8    /* endpoints of one request */
+#define EXCHANGE_REFUSED_MS        1000 /* so long those that refuse the connection count as no retry */
 #define EXCHANGE_INFORMATIONAL_MAX 16  /* 1xx before an answer */
 #define EXCHANGE_CONTENT_IOV       10  /* parts of content in one write */
 #define EXCHANGE_LOOK_MS           500 /* while asking: is the endpoint's host still there? */
 #define EXCHANGE_READS_MAX         8   /* of 128 kB in one turn */
-#define EXCHANGE_REQUEST_TEXT_MAX  128
+#define EXCHANGE_TEXT_MAX          1536 /* what the log may say of a request */
+#define EXCHANGE_TARGET_SHORT      256  /* where no access log asks for more */
 
 struct endpoint;
 struct exchange;
@@ -33,6 +36,8 @@ struct match_release;
 struct match_service;
 struct match_rules;
 struct own_answer;
+struct pool_local;
+struct trace;
 struct upconn;
 struct worker;
 struct worker_table;
@@ -55,7 +60,7 @@ struct client_ops {
 };
 
 enum exchange_state {
-    EXCHANGE_PICKING, /* no endpoint yet; in worker->waiters if it has to wait */
+    EXCHANGE_PICKING, /* no endpoint yet; in a queue if it has to wait */
     EXCHANGE_CONNECTING,
     EXCHANGE_ASKING, /* request on its way, no final head yet */
     EXCHANGE_ANSWERING,
@@ -64,14 +69,29 @@ enum exchange_state {
     EXCHANGE_STATE_MAX_
 };
 
+/* Texts of the request, kept for the log one behind the other. */
+enum exchange_text {
+    TEXT_METHOD,
+    TEXT_HOST,
+    TEXT_REQUEST_ID,
+    TEXT_TRACE_ID,
+    TEXT_AGENT, /* these two only for an access log */
+    TEXT_REFERER,
+    TEXT_TARGET, /* takes the room that is left */
+    TEXT_MAX_
+};
+
 struct exchange {
     struct list link; /* in worker->exchanges, or the freelist */
     struct worker *worker;
     const struct client_ops *ops; /* NULL once the client is told that it is over */
     void *client;
     enum exchange_state state;
-    struct list waiting; /* in worker->waiters */
+    struct list waiting;      /* in a queue (waiting.h), or in worker->waiting.again */
+    struct pool_local *queue; /* that one */
+    uint8_t turn;             /* enum waiting_turn: it is being asked again */
     struct wheel_node deadline;
+    const struct forward *forward; /* weak: the connection's, which ends us before itself */
 
     struct worker_table *table; /* what the three below point into; NULL in tunnels */
     const struct match_service *service;
@@ -93,6 +113,7 @@ struct exchange {
     uint8_t request_framing; /* enum http1_body_kind, to the upstream */
     bool idempotent;
     bool pinned;        /* the request named the release */
+    bool in_need;       /* the endpoint was picked for want of a better one */
     bool content_sent;  /* of the request: a part is gone and not kept */
     bool request_whole; /* the client's side is complete */
     bool upgrade_asked, continue_asked;
@@ -111,11 +132,16 @@ struct exchange {
     int status;
     uint32_t position;                 /* in the service's ranges */
     uint32_t assignment;               /* value of the cookie */
+    int64_t body_max;                  /* of the request's content; 0: any */
     int64_t started_us;                /* monotonic, exact */
     int64_t window_bytes, moved_bytes; /* of the present body window */
+    size_t unsent;                     /* of the request, at the last look */
     int64_t phase_end_us;              /* while asking: the deadline is looked at in steps */
-    uint16_t request_text_len;
-    char request_text[EXCHANGE_REQUEST_TEXT_MAX]; /* for the log */
+    int64_t up_bytes, down_bytes;      /* content: to the endpoint, framing included; to the client */
+    int64_t first_byte_us;             /* when the head of the answer came; 0: not yet */
+    uint8_t protocol; /* 10, 11, 20 */
+    uint16_t text_lens[TEXT_MAX_];
+    char text[EXCHANGE_TEXT_MAX]; /* from here on nothing is cleared for a new request */
     char head_block[EXCHANGE_HEAD_BLOCK];
 };
 
@@ -128,6 +154,11 @@ bool exchange_begin(struct exchange *ex, const struct http1_head *head, const st
 void exchange_send(
     struct exchange *ex, const struct iovec *content, int n, bool end, const struct http1_head *trailers);
 bool exchange_wants_content(const struct exchange *ex);
+/* No endpoint has it yet: a client that hangs up now has not asked anybody. */
+static inline bool exchange_is_waiting(const struct exchange *ex)
+{
+    return ex->state == EXCHANGE_PICKING;
+}
 /* The client may rightly be silent: the endpoint has not said 100 yet. */
 bool exchange_awaits_continue(const struct exchange *ex);
 /* How much to read from the client at once. */
@@ -145,22 +176,16 @@ void exchange_on_upstream_timeout(struct exchange *ex);
 
 /* --- between exchange*.c ----------------------------------------------------------------------------------- */
 
-/* WAIT: there are endpoints, all at their limit; someone who ends wakes us. ANSWER: *refusal says what. */
+/* WAIT: there are endpoints, but all at their limit, not proven yet or paused; someone wakes us (waiting.h). ANSWER: *refusal says what. */
 enum pick { PICK_ENDPOINT, PICK_WAIT, PICK_ANSWER };
 
-struct exchange_refusal {
-    int status;
-    const char *text; /* a constant */
-    int retry_after_s;
-};
-
 /* exchange_pick.c: route, pin, assignment. */
-enum pick exchange_route(
-    struct exchange *ex, const struct http1_head *head, struct exchange_refusal *refusal);
+enum pick exchange_route(struct exchange *ex, const struct http1_head *head, const struct trace *trace,
+    struct own_answer *refusal);
 /* The same service and release in the table of now, if there are; before another try. */
 void exchange_rebase(struct exchange *ex);
 /* Endpoint of the release that was chosen; sets ex->endpoint. */
-enum pick exchange_pick(struct exchange *ex, struct exchange_refusal *refusal);
+enum pick exchange_pick(struct exchange *ex, struct own_answer *refusal);
 void exchange_count_in(struct exchange *ex);
 void exchange_count_out(struct exchange *ex);
 /* exchange.c: ends it with an answer of our own, if nothing was answered yet; else resets. */
@@ -175,10 +200,18 @@ void exchange_broken(struct exchange *ex, bool connecting, const char *reason);
 void exchange_arm(struct exchange *ex);
 /* Counts a failure of the present endpoint, which is not picked again for this request. */
 void exchange_endpoint_broke(struct exchange *ex, bool connecting, const char *reason);
+/* exchange_pick.c: what the present endpoint did tells how healthy it is. */
+void exchange_judge_failure(struct exchange *ex, enum endpoint_failure failure, const char *reason);
+void exchange_judge_answer(struct exchange *ex);
+/* Another try: the service allows one, and its budget. */
+bool exchange_may_retry(struct exchange *ex, bool connecting);
 /* exchange_record.c: what is counted and logged of an exchange. */
-void exchange_describe(struct exchange *ex, const struct http1_head *head);
+void exchange_describe(struct exchange *ex, const struct http1_head *head, const struct trace *trace);
 void exchange_record_end(struct exchange *ex, const char *reason);
 void exchange_record_failure(struct exchange *ex);
+/* A request that never became an exchange. first_line may be empty. */
+void exchange_record_refused(struct worker *worker, const struct forward *forward, int status,
+    const char *reason, struct http1_slice first_line);
 /* exchange_send.c: writes what waits for the endpoint. */
 void exchange_flush(struct exchange *ex);
 void exchange_wake(struct exchange *ex);

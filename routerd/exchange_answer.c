@@ -31,8 +31,7 @@ static bool is_over(const struct exchange *ex)
 
 static void refuse(struct exchange *ex, const char *reason)
 {
-    int64_t ms;
-    (void)endpoint_failed(ex->endpoint, worker_now_us(ex->worker), false, &ms);
+    exchange_judge_failure(ex, ENDPOINT_BROKE, reason);
     exchange_fail(ex, 502, "the service answered with something that is not HTTP", 0, reason);
 }
 
@@ -127,6 +126,14 @@ static void after_content(struct exchange *ex, struct input *in, int whole, bool
     }
 }
 
+static int64_t parts_bytes(const struct iovec *parts, int n)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += (int64_t)parts[i].iov_len;
+    return sum;
+}
+
 static void relay_content(struct exchange *ex, struct input *in)
 {
     struct iovec parts[EXCHANGE_CONTENT_IOV];
@@ -138,8 +145,9 @@ static void relay_content(struct exchange *ex, struct input *in)
         refuse(ex, reason);
         return;
     }
-    for (int i = 0; i < n; i++)
-        ex->moved_bytes += (int64_t)parts[i].iov_len;
+    int64_t bytes = parts_bytes(parts, n);
+    ex->moved_bytes += bytes;
+    ex->down_bytes += bytes;
     if (n > 0 || whole > 0)
         ex->ops->content(ex->client, parts, n, whole > 0, NULL);
     after_content(ex, in, whole, at_trailers);
@@ -169,7 +177,10 @@ static void become_tunnel(struct exchange *ex)
     ex->state = EXCHANGE_TUNNEL;
     /* A tunnel may last for days; it holds on to no table. */
     worker_table_release(worker, ex->table);
-    ex->table = NULL;
+    if (ex->rules_table)
+        worker_table_release(worker, ex->rules_table);
+    ex->table = ex->rules_table = NULL;
+    ex->rules = NULL;
     ex->request_whole = false;
     http1_body_init(&ex->body, HTTP1_BODY_CLOSE, 0);
 }
@@ -186,9 +197,7 @@ static void final_head(struct exchange *ex, struct input *in)
 
     ex->status = head->status;
     ex->answer_keeps = head->keep_alive;
-    if (endpoint_succeeded(ex->endpoint))
-        log_info(&(struct log_about){ .instance = ex->endpoint->id }, "endpoint %s answers again",
-            ex->endpoint->address_text);
+    exchange_judge_answer(ex);
     http1_body_init(&ex->body, head->body, head->content_length);
     ex->state = EXCHANGE_ANSWERING;
     if (upgrade)
@@ -209,9 +218,15 @@ static void final_head(struct exchange *ex, struct input *in)
     }
     exchange_arm(ex);
     ex->head_answered = true;
-    struct answer_extra extra = {
-        .rules = ex->rules, .cookie = ex->assigned ? cookie : NULL, .upgrade = upgrade, .tls = ex->client_tls
-    };
+    ex->first_byte_us = worker_now_us(worker);
+    ex->down_bytes = parts_bytes(parts, n);
+    struct answer_extra extra = { .rules = ex->rules,
+        .service = ex->service,
+        .release = ex->release,
+        .scratch = worker->rule_values,
+        .cookie = ex->assigned ? cookie : NULL,
+        .upgrade = upgrade,
+        .tls = ex->client_tls };
     ex->ops->answer(ex->client, head, &extra, parts, n, whole > 0);
     after_content(ex, in, whole, at_trailers);
 }

@@ -22,8 +22,10 @@ static void sent(struct exchange *ex, size_t n)
     size_t of_head = n < head_rest ? n : head_rest;
     ex->head_sent += of_head;
     ex->moved_bytes += (int64_t)n;
-    if (n > of_head)
+    if (n > of_head) {
         ex->content_sent = true;
+        ex->up_bytes += (int64_t)(n - of_head);
+    }
 }
 
 static bool all_sent(const struct exchange *ex)
@@ -202,10 +204,20 @@ void exchange_on_upstream(struct exchange *ex, unsigned events)
         exchange_read_answer(ex);
 }
 
+/* What the endpoint has taken out of the kernel's hands counts as moved, too. */
 static void look_again(struct exchange *ex)
 {
+    size_t unsent = wire_unsent(&ex->up->wire);
+    if (unsent < ex->unsent)
+        ex->window_bytes -= (int64_t)(ex->unsent - unsent);
+    ex->unsent = unsent;
     int64_t left_ms = (ex->phase_end_us - worker_now_us(ex->worker)) / CLOCK_US_PER_MS + 1;
     wheel_set(&ex->worker->wheel, &ex->up->deadline, left_ms < EXCHANGE_LOOK_MS ? left_ms : EXCHANGE_LOOK_MS);
+}
+
+static void count_timeout(struct exchange *ex, enum worker_timeout what)
+{
+    endpoint_count(&ex->worker->counters.timeouts[what], 1);
 }
 
 /* A window in which enough moved is followed by another one. While the client is what we wait for, its own
@@ -217,6 +229,7 @@ void exchange_on_upstream_timeout(struct exchange *ex)
     bool sending = !all_sent(ex);
     switch (ex->state) {
     case EXCHANGE_CONNECTING:
+        count_timeout(ex, TIMED_OUT_CONNECT);
         exchange_broken(ex, true, "connecting timed out");
         return;
     case EXCHANGE_ASKING:
@@ -237,6 +250,7 @@ void exchange_on_upstream_timeout(struct exchange *ex)
             exchange_arm(ex);
             return;
         }
+        count_timeout(ex, TIMED_OUT_FIRST_BYTE);
         exchange_endpoint_broke(ex, false, "timed out");
         exchange_fail(ex, 504, "the service did not answer in time", 0, "timed out");
         return;
@@ -245,6 +259,7 @@ void exchange_on_upstream_timeout(struct exchange *ex)
             exchange_arm(ex);
             return;
         }
+        count_timeout(ex, TIMED_OUT_ANSWER);
         exchange_fail(ex, 504, "", 0, "the answer stopped");
         return;
     case EXCHANGE_TUNNEL:
@@ -252,6 +267,7 @@ void exchange_on_upstream_timeout(struct exchange *ex)
             exchange_arm(ex);
             return;
         }
+        count_timeout(ex, TIMED_OUT_TUNNEL);
         exchange_fail(ex, 504, "", 0, NULL);
         return;
     default:

@@ -18,11 +18,18 @@
 #include "common/strv.h"
 #include "common/table.h"
 #include "common/wire.h"
+#include "routerd/access_file.h"
+#include "routerd/certs.h"
 #include "routerd/endpoint.h"
 #include "routerd/feed.h"
 #include "routerd/front.h"
+#include "routerd/generation.h"
 #include "routerd/headers.h"
+#include "routerd/health.h"
 #include "routerd/match.h"
+#include "routerd/tickets.h"
+#include "routerd/status.h"
+#include "routerd/tally.h"
 #include "routerd/traffic.h"
 #include "routerd/uplink.h"
 #include "routerd/worker.h"
@@ -67,7 +74,8 @@ static void sweep(struct routerd *r)
     int64_t oldest = INT64_MAX;
     for (size_t i = 0; i < r->n_live_serials; i++)
         oldest = r->live_serials[i] < oldest ? r->live_serials[i] : oldest;
-    registry_sweep(r->registry, oldest);
+    if (!status_reads_registry(r->status_socket))
+        registry_sweep(r->registry, oldest);
 }
 
 static void free_table(struct routerd *r, struct match_table *table)
@@ -86,6 +94,15 @@ static void free_retired(struct routerd *r)
     }
 }
 
+/* The next generation has nothing to say to systemd before the office is its own. */
+static void say_ready(struct routerd *r)
+{
+    if (r->ready || !r->serving || generation_is_next(r->generation))
+        return;
+    r->ready = true;
+    daemon_ready("epoch %" PRId64, routerd_epoch(r));
+}
+
 static void check_served(struct routerd *r)
 {
     if (r->serving || !r->table)
@@ -94,21 +111,21 @@ static void check_served(struct routerd *r)
         if (atomic_load_explicit(&r->workers[i]->serving, memory_order_acquire) < r->table->serial)
             return;
     }
+    if (!generation_all_serve(r->generation))
+        return;
     r->serving = true;
-    if (!r->ready) {
-        r->ready = true;
-        daemon_ready("epoch %" PRId64, routerd_epoch(r));
-    }
+    r->served_at = loop_wall(r->loop);
+    say_ready(r);
     traffic_report(r->traffic, true);
-    routerd_served_fn fn = r->served_fn;
-    r->served_fn = NULL;
-    if (fn)
-        fn(r->served_arg);
+    generation_served(r->generation, routerd_epoch(r));
+    uplink_served(r->uplink);
 }
 
 static void check_stopped(struct routerd *r)
 {
-    if (!r->stopping)
+    if (!r->stopping && !r->draining)
+        return;
+    if (!generation_is_alone(r->generation))
         return;
     for (unsigned i = 0; i < r->n_workers; i++) {
         if (r->workers[i]->started && !atomic_load(&r->workers[i]->ended))
@@ -128,6 +145,8 @@ static void on_wake(unsigned ready, void *arg)
         free_retired(r);
     if (why & ROUTERD_DRAINED)
         traffic_report_soon(r->traffic);
+    if (why & ROUTERD_HEALTH)
+        health_soon(r->health);
     if (why & ROUTERD_SERVED)
         check_served(r);
     if (why & ROUTERD_STOPPED)
@@ -141,20 +160,30 @@ struct claim {
     int64_t serial;
 };
 
-static uint32_t claim_slot(
-    void *arg, const char *id, const char *address, bool draining, int64_t max_in_flight)
+static uint32_t claim_slot(void *arg, const char *release, const struct table_service *service,
+    const struct table_endpoint *e)
 {
     const struct claim *claim = arg;
-    return registry_claim(claim->routerd->registry, id, address, max_in_flight, claim->serial);
+    int64_t max = e->max_in_flight > 0 ? e->max_in_flight : service->limits.max_in_flight;
+    return registry_claim(
+        claim->routerd->registry, release, e->id ? e->id : e->address, e->address, max, claim->serial);
+}
+
+static void keep_slot(void *arg, uint32_t slot)
+{
+    const struct claim *claim = arg;
+    registry_keep(claim->routerd->registry, slot, claim->serial);
 }
 
 int routerd_compile(struct routerd *r, const struct table *table, struct match_table **ret, struct error *err)
 {
     struct claim claim = { r, r->serial + 1 };
-    int result = match_build(table, claim_slot, &claim, ret, err);
+    struct match_slot_ops slots = { claim_slot, keep_slot, &claim };
+    int result = match_build(table, r->table, &slots, ret, err);
     if (result < 0)
         return result;
     (*ret)->serial = ++r->serial;
+    health_attach(r->health, *ret);
     r->live_serials = xgrow(r->live_serials, r->n_live_serials, &r->live_serials_cap, sizeof(int64_t));
     r->live_serials[r->n_live_serials++] = r->serial;
     return 0;
@@ -166,36 +195,15 @@ void routerd_drop(struct routerd *r, struct match_table *table)
         free_table(r, table);
 }
 
-/* Endpoints that take no new request are watched: the hub waits for their counts. */
-static void mark_draining(struct routerd *r, const struct match_table *table)
-{
-    bool *live = xcalloc(r->registry->n_slots + 1, sizeof(*live));
-    for (uint32_t i = 0; i < table->n_slots; i++)
-        live[table->slots[i]] |= !table->slot_draining[i];
-    for (uint32_t i = 0; i < r->registry->n_slots; i++) {
-        struct endpoint *e = registry_at(r->registry, i);
-        if (e)
-            atomic_store_explicit(&e->draining, !live[i], memory_order_relaxed);
-    }
-    free(live);
-}
-
-void routerd_serve(struct routerd *r, struct match_table *table, routerd_served_fn fn, void *arg)
+void routerd_serve(struct routerd *r, struct match_table *table)
 {
     struct match_table *old = r->table;
-    /* Whoever waited for an earlier table is served by this one. */
-    routerd_served_fn before = r->served_fn;
-    void *before_arg = r->served_arg;
     r->table = table;
     r->serving = false;
-    r->served_fn = fn;
-    r->served_arg = arg;
-    mark_draining(r, table);
+    health_serve(r->health, table);
     for (unsigned i = 0; i < r->n_workers; i++)
         worker_post(r->workers[i], table);
     routerd_drop(r, old);
-    if (before)
-        before(before_arg);
 }
 
 int64_t routerd_epoch(const struct routerd *r)
@@ -230,23 +238,32 @@ bool routerd_is_alive(void *arg)
 
 /* --- every second ---------------------------------------------------------------------------------------- */
 
+int64_t routerd_connections(const struct routerd *r)
+{
+    int64_t n = 0;
+    for (unsigned i = 0; i < r->n_workers; i++)
+        n += atomic_load_explicit(&r->workers[i]->counters.connections, memory_order_relaxed);
+    return n;
+}
+
 static void tell_status(struct routerd *r)
 {
-    char text[sizeof(r->status)];
-    int64_t in_flight = 0, connections = 0;
-    for (unsigned i = 0; i < r->n_workers; i++) {
-        in_flight += atomic_load_explicit(&r->workers[i]->counters.in_flight, memory_order_relaxed);
-        connections += atomic_load_explicit(&r->workers[i]->counters.connections, memory_order_relaxed);
-    }
-    const char *trouble = r->uplink ? uplink_trouble(r->uplink) : NULL;
-    snprintf(text, sizeof(text),
-        "epoch %" PRId64 ", %u routes, %" PRId64 " in flight, %" PRId64 " connections%s%s", routerd_epoch(r),
-        r->table ? r->table->n_routes : 0, in_flight, connections, trouble ? "; no hub: " : "",
-        trouble ? trouble : "");
-    if (strcmp(text, r->status) == 0)
+    struct strbuf text _cleanup_(strbuf_done) = STRBUF_INIT;
+    int64_t in_flight = 0;
+    if (generation_is_next(r->generation))
         return;
-    memcpy(r->status, text, sizeof(text));
-    daemon_status("%s", text);
+    for (unsigned i = 0; i < r->n_workers; i++)
+        in_flight += atomic_load_explicit(&r->workers[i]->counters.in_flight, memory_order_relaxed);
+    const char *trouble = r->uplink ? uplink_trouble(r->uplink) : NULL;
+    strbuf_addf(&text, "epoch %" PRId64 ", %u routes, %" PRId64 " in flight, %" PRId64 " connections%s%s",
+        routerd_epoch(r), r->table ? r->table->n_routes : 0, in_flight, routerd_connections(r),
+        trouble ? "; no hub: " : "", trouble ? trouble : "");
+    generation_describe(r->generation, &text);
+    if (r->status && strcmp(strbuf_str(&text), r->status) == 0)
+        return;
+    free(r->status);
+    r->status = strbuf_steal(&text);
+    daemon_status("%s", r->status);
 }
 
 static void watch_descriptors(struct worker *worker)
@@ -265,74 +282,14 @@ static void on_tick(void *arg)
         access_drain(r->workers[i]->access);
         watch_descriptors(r->workers[i]);
     }
+    if (r->tickets)
+        tickets_tick(r->tickets, loop_wall(r->loop));
+    health_tick(r->health);
     traffic_report(r->traffic, false);
     sweep(r);
+    generation_tick(r->generation);
     tell_status(r);
     timer_set(&r->tick, ROUTERD_TICK_MS);
-}
-
-/* --- listening ------------------------------------------------------------------------------------------- */
-
-static void add_socket(struct routerd *r, int fd, unsigned flags)
-{
-    r->sockets = xrealloc(r->sockets, (size_t)(r->n_sockets + 1) * sizeof(*r->sockets));
-    r->sockets[r->n_sockets++] = (struct routerd_socket){ fd, flags };
-}
-
-/* "ADDRESS" or "ADDRESS,proxy" */
-static int open_listener(struct routerd *r, const char *text, unsigned flags, struct error *err)
-{
-    const char *comma = strchr(text, ',');
-    _cleanup_(free_ptr) char *address = comma ? xstrndup(text, (size_t)(comma - text)) : xstrdup(text);
-    int fd;
-    if (comma && strcmp(comma, ",proxy") != 0)
-        return error_set(err, -EINVAL, "Listen: \"%s\": behind an address only \",proxy\" may stand", text);
-    int result = wire_listen(address, flags & LISTENER_TLS ? 443 : 80, &fd, err);
-    if (result == 0)
-        add_socket(r, fd, flags | (comma ? LISTENER_PROXY : 0));
-    return result;
-}
-
-static int open_listeners(struct routerd *r, struct error *err)
-{
-    char *address;
-    int result = 0;
-    strv_for_each (address, r->settings.listen) {
-        if (result == 0)
-            result = open_listener(r, address, 0, err);
-    }
-    strv_for_each (address, r->settings.listen_tls) {
-        if (result == 0)
-            result = open_listener(r, address, LISTENER_TLS, err);
-    }
-    if (result == 0 && r->n_sockets == 0)
-        return error_set(err, -EINVAL,
-            "no socket to listen on: systemd hands over none named \"http\" or \"https\", and Listen= is "
-            "empty");
-    return result;
-}
-
-/* Socket j is worker j's; with more sockets than workers some have several, with fewer some share one. */
-static int hand_out_listeners(struct routerd *r, struct error *err)
-{
-    unsigned n = (unsigned)r->n_sockets;
-    for (unsigned i = 0; i < (n > r->n_workers ? n : r->n_workers); i++) {
-        /* Every worker gets its own copy of the descriptors it shares. */
-        struct routerd_socket *s = &r->sockets[i % n];
-        bool shared = i >= n || i + n < r->n_workers;
-        int fd = shared ? fcntl(s->fd, F_DUPFD_CLOEXEC, 3) : s->fd;
-        if (fd < 0)
-            return error_set_errno(err, -errno, "can't share a listening socket");
-        worker_listen(r->workers[i % r->n_workers], fd, s->flags);
-        if (!shared)
-            s->fd = -1;
-    }
-    for (unsigned i = 0; i < n; i++)
-        close_fd(&r->sockets[i].fd);
-    free(r->sockets);
-    r->sockets = NULL;
-    r->n_sockets = 0;
-    return 0;
 }
 
 /* --- starting -------------------------------------------------------------------------------------------- */
@@ -393,7 +350,7 @@ static int serve_nothing_yet(struct routerd *r, struct error *err)
     struct match_table *table;
     int result = routerd_compile(r, &empty, &table, err);
     if (result == 0)
-        routerd_serve(r, table, NULL, NULL);
+        routerd_serve(r, table);
     return result;
 }
 
@@ -412,6 +369,8 @@ struct routerd *routerd_new(
             : cpus < WORKERS_DEFAULT_MAX              ? cpus
                                                       : WORKERS_DEFAULT_MAX);
     r->registry = registry_new(r->n_workers);
+    r->registry->tally = tally_new();
+    r->started_at = loop_wall(loop);
     r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->wake_io = io_new(loop, r->wake_fd, IO_READ, on_wake, r);
     timer_init(&r->tick, loop, on_tick, r);
@@ -419,20 +378,58 @@ struct routerd *routerd_new(
     for (unsigned i = 0; i < r->n_workers; i++)
         r->workers[i] = worker_new(r, i);
     r->traffic = traffic_new(r);
+    r->status_socket = status_new(r);
+    r->health = health_new(r);
     return r;
+}
+
+static int open_access_log(struct routerd *r, struct error *err)
+{
+    const struct settings *s = &r->settings;
+    enum access_format format = 0;
+    while (format < ACCESS_FORMAT_MAX_ && strcmp(s->access_format ? s->access_format : "", access_format_names[format]) != 0)
+        format++;
+    if (format == ACCESS_FORMAT_MAX_)
+        return error_set(err, -EINVAL, "AccessFormat: must be json or combined, not \"%s\"",
+            s->access_format ? s->access_format : "");
+    if (!s->access_log)
+        return 0;
+    int result = access_file_new(s->access_log, format, r->n_workers, &r->access_file, err);
+    for (unsigned i = 0; result == 0 && i < r->n_workers; i++)
+        r->workers[i]->access_file = access_file_ring(r->access_file, i);
+    return result;
+}
+
+static int prepare_tls(struct routerd *r, struct error *err)
+{
+    bool wanted = false;
+    int result = 0;
+    for (int i = 0; i < r->n_sockets; i++)
+        wanted = wanted || r->sockets[i].flags & LISTENER_TLS;
+    if (!wanted)
+        return 0;
+    front_prepare(r);
+    generation_take_tickets(r->generation, r->tickets);
+    for (unsigned i = 0; result == 0 && i < r->n_workers; i++)
+        result = front_prepare_worker(r, r->workers[i], err);
+    return result;
 }
 
 int routerd_start(struct routerd *r, struct error *err)
 {
     int result = read_trusted(r, err);
-    if (result == 0 && r->n_sockets == 0)
-        result = open_listeners(r, err);
     if (result == 0)
-        result = hand_out_listeners(r, err);
+        result = listeners_open(r, err);
+    if (result == 0)
+        result = prepare_tls(r, err);
+    if (result == 0)
+        result = listeners_hand_out(r, err);
     if (result == 0 && !r->settings.table)
         result = uplink_new(r, &r->uplink, err);
     if (result == 0)
         result = load_cookie_key(r, err);
+    if (result == 0)
+        result = open_access_log(r, err);
     if (result == 0)
         result = serve_nothing_yet(r, err);
     if (result == 0)
@@ -445,18 +442,58 @@ int routerd_start(struct routerd *r, struct error *err)
     if (result < 0)
         return result;
     r->started = true;
-    if (r->uplink)
-        uplink_start(r->uplink);
     timer_set(&r->tick, ROUTERD_TICK_MS);
+    if (!generation_is_next(r->generation)) {
+        routerd_accept(r);
+        routerd_take_charge(r);
+    }
     return 0;
 }
 
-void routerd_reload(struct routerd *r, struct settings *settings)
+/* --- from one generation to the next ---------------------------------------------------------------------- */
+
+void routerd_accept(struct routerd *r)
 {
-    /* Workers read the settings without asking: what is in place stays until the next start. */
-    config_clear(&settings_table, settings);
-    r->status[0] = '\0'; /* "reloaded" stands there now */
-    feed_reload(r->feed);
+    for (unsigned i = 0; i < r->n_workers; i++)
+        worker_accept(r->workers[i]);
+    listeners_give_status(r);
+}
+
+void routerd_take_charge(struct routerd *r)
+{
+    feed_take_charge(r->feed);
+    if (r->uplink)
+        uplink_start(r->uplink);
+    daemon_watchdog(r->loop, routerd_is_alive, r);
+    say_ready(r);
+}
+
+void routerd_pause(struct routerd *r)
+{
+    uplink_free(steal_ptr(r->uplink));
+}
+
+void routerd_resume(struct routerd *r)
+{
+    struct error err;
+    if (r->settings.table)
+        return;
+    if (uplink_new(r, &r->uplink, &err) < 0)
+        log_error(NULL, "no link to the hub any more: %s", err.text);
+    else
+        uplink_start(r->uplink);
+}
+
+void routerd_step_back(struct routerd *r)
+{
+    r->draining = true;
+    status_close(r->status_socket);
+    routerd_pause(r);
+    feed_step_back(r->feed);
+    listeners_close(r);
+    for (unsigned i = 0; i < r->n_workers; i++)
+        worker_drain(r->workers[i]);
+    check_stopped(r);
 }
 
 /* --- the end --------------------------------------------------------------------------------------------- */
@@ -466,8 +503,10 @@ void routerd_stop(struct routerd *r)
     if (r->stopping)
         return;
     r->stopping = true;
+    listeners_close(r);
     for (unsigned i = 0; i < r->n_workers; i++)
         worker_stop(r->workers[i]);
+    generation_end(r->generation);
     check_stopped(r);
 }
 
@@ -487,16 +526,21 @@ void routerd_free(struct routerd *r)
     for (unsigned i = 0; i < r->n_workers; i++)
         worker_free(r->workers[i]);
     free(r->workers);
+    access_file_free(r->access_file);
     free_retired(r);
     routerd_drop(r, r->table);
     traffic_free(r->traffic);
+    status_free(r->status_socket);
+    health_free(r->health);
+    certs_free(r->certs);
+    tickets_free(r->tickets);
     timer_done(&r->tick);
     io_free(r->wake_io);
     close(r->wake_fd);
+    tally_free(r->registry->tally);
     registry_free(r->registry);
-    for (int i = 0; i < r->n_sockets; i++)
-        close_fd(&r->sockets[i].fd);
-    free(r->sockets);
+    listeners_close(r);
+    free(r->status);
     free(r->live_serials);
     free(r->trusted);
     config_clear(&settings_table, &r->settings);

@@ -8,12 +8,14 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "routerd/endpoint.h"
+#include "routerd/generation.h"
 #include "routerd/match.h"
 #include "routerd/routerd.h"
+#include "routerd/sums.h"
 #include "routerd/uplink.h"
 #include "routerd/worker.h"
 
-#define ENDPOINTS_PER_REPORT 500 /* of one frame */
+#define ENDPOINTS_PER_REPORT 200 /* of one frame, to the hub or between generations */
 
 struct traffic {
     struct routerd *routerd;
@@ -49,30 +51,31 @@ void traffic_report_soon(struct traffic *traffic)
 
 #define LOAD(counter) ((int64_t)atomic_load_explicit(&(counter), memory_order_relaxed))
 
-static void add_local(struct endpoint_traffic *t, const struct endpoint_local *l, uint32_t *latency)
+static void add_local(struct endpoint_traffic *t, const struct endpoint_local *l, uint64_t *latency)
 {
     t->in_flight += LOAD(l->in_flight);
-    t->requests += LOAD(l->requests);
-    t->status_1xx += LOAD(l->status[1]);
-    t->status_2xx += LOAD(l->status[2]);
-    t->status_3xx += LOAD(l->status[3]);
-    t->status_4xx += LOAD(l->status[4]);
-    t->status_5xx += LOAD(l->status[5]);
+    t->status_1xx += LOAD(l->status[STATUS_1XX]);
+    t->status_2xx += LOAD(l->status[STATUS_2XX]);
+    t->status_3xx += LOAD(l->status[STATUS_3XX]);
+    t->status_4xx += LOAD(l->status[STATUS_4XX]);
+    t->status_5xx += LOAD(l->status[STATUS_5XX]);
+    for (unsigned i = 0; i < STATUS_CLASS_MAX_; i++)
+        t->requests += LOAD(l->status[i]);
     t->failures += LOAD(l->failures);
     if (LOAD(l->last_hit_us) > t->last_hit_us)
         t->last_hit_us = LOAD(l->last_hit_us);
     for (unsigned b = 0; b < ENDPOINT_LATENCY_BUCKETS; b++)
-        latency[b] += (uint32_t)LOAD(l->latency[b]);
+        latency[b] += (uint64_t)LOAD(l->latency[b]);
 }
 
 /* Percentiles of what came since the last report. */
-static void fill_latency(struct endpoint_traffic *t, struct endpoint *e, const uint32_t *latency)
+static void fill_latency(struct endpoint_traffic *t, struct endpoint *e, const uint64_t *latency)
 {
     int64_t n = 0, seen = 0;
     for (unsigned b = 0; b < ENDPOINT_LATENCY_BUCKETS; b++)
-        n += latency[b] - e->reported_latency[b];
+        n += (int64_t)(latency[b] - e->reported_latency[b]);
     for (unsigned b = 0; n > 0 && b < ENDPOINT_LATENCY_BUCKETS; b++) {
-        seen += latency[b] - e->reported_latency[b];
+        seen += (int64_t)(latency[b] - e->reported_latency[b]);
         if (t->p50_us == 0 && seen * 2 >= n)
             t->p50_us = latency_value(b);
         if (t->p99_us == 0 && seen * 100 >= n * 99)
@@ -84,11 +87,13 @@ static void fill_latency(struct endpoint_traffic *t, struct endpoint *e, const u
 /* True if it is to be told. */
 static bool fill(struct routerd *r, struct endpoint *e, bool all, struct endpoint_traffic *ret)
 {
-    uint32_t latency[ENDPOINT_LATENCY_BUCKETS] = { 0 };
+    uint64_t latency[ENDPOINT_LATENCY_BUCKETS] = { 0 };
     *ret = (struct endpoint_traffic){ .endpoint = e->id };
     for (unsigned w = 0; w < r->n_workers; w++)
         add_local(ret, registry_local(r->registry, w, e->slot), latency);
-    ret->ejected = endpoint_is_ejected(e, loop_now(r->loop).us);
+    if (generation_sums(r->generation))
+        sums_add(generation_sums(r->generation), ret);
+    ret->ejected = endpoint_health(e) == HEALTH_EJECTED;
     bool moved = ret->in_flight != e->reported_in_flight || (uint64_t)ret->requests != e->reported_requests ||
         (uint64_t)ret->failures != e->reported_failures || ret->ejected != e->reported_ejected;
     if (!moved && !(all && ret->in_flight > 0))
@@ -101,10 +106,40 @@ static bool fill(struct routerd *r, struct endpoint *e, bool all, struct endpoin
     return true;
 }
 
+/* An older generation tells the present one, that one the hub. */
+static bool has_listener(const struct routerd *r)
+{
+    return generation_is_older(r->generation) || (r->uplink && uplink_is_connected(r->uplink) && r->serving);
+}
+
+static void send_report(struct routerd *r, const struct msg_traffic_report *m)
+{
+    if (generation_is_older(r->generation))
+        generation_report(r->generation, m);
+    else
+        uplink_send(r->uplink, MSG_TRAFFIC_REPORT, m);
+}
+
+void traffic_report_anew(struct traffic *traffic)
+{
+    struct registry *registry = traffic->routerd->registry;
+    for (uint32_t i = 0; i < registry->n_slots; i++) {
+        struct endpoint *e = registry_at(registry, i);
+        if (e) {
+            e->reported_in_flight = 0;
+            e->reported_requests = e->reported_failures = 0;
+            e->reported_ejected = false;
+        }
+    }
+    traffic_report_soon(traffic);
+}
+
 void traffic_report(struct traffic *traffic, bool all)
 {
     struct routerd *r = traffic->routerd;
-    if (!r->uplink || !uplink_is_connected(r->uplink) || !r->serving)
+    struct sums *sums = generation_sums(r->generation);
+    const struct endpoint_traffic *other;
+    if (!has_listener(r))
         return;
     timer_clear(&traffic->soon);
     struct endpoint_traffic *rows = xcalloc(ENDPOINTS_PER_REPORT, sizeof(*rows));
@@ -115,12 +150,17 @@ void traffic_report(struct traffic *traffic, bool all)
         if (e && fill(r, e, all, &rows[m.n_endpoints]))
             m.n_endpoints++;
         if (m.n_endpoints == ENDPOINTS_PER_REPORT) {
-            uplink_send(r->uplink, MSG_TRAFFIC_REPORT, &m);
+            send_report(r, &m);
             m.n_endpoints = 0;
             sent = true;
         }
     }
     if (m.n_endpoints > 0 || (all && !sent))
-        uplink_send(r->uplink, MSG_TRAFFIC_REPORT, &m);
+        send_report(r, &m);
+    m.n_endpoints = 1;
+    for (size_t at = 0; sums && (other = sums_next(sums, &at));) {
+        rows[0] = *other;
+        send_report(r, &m);
+    }
     free(rows);
 }

@@ -15,3 +15,5 @@ void traffic_free(struct traffic *traffic);
 void traffic_report(struct traffic *traffic, bool all);
 /* Within ROUTERD_DRAIN_REPORT_MS. */
 void traffic_report_soon(struct traffic *traffic);
+/* Whoever is told has heard nothing yet: everything counts as moved. */
+void traffic_report_anew(struct traffic *traffic);

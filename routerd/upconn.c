@@ -24,6 +24,7 @@ static void leave_pool(struct upconn *up)
 {
     list_remove(&up->pool);
     list_remove(&up->all);
+    up->worker->n_idle_upconns--;
     struct endpoint_local *local = local_of(up);
     atomic_store_explicit(
         &local->n_idle, atomic_load_explicit(&local->n_idle, memory_order_relaxed) - 1, memory_order_release);
@@ -88,9 +89,10 @@ void upconn_give_back(struct upconn *up)
     struct worker *worker = up->worker;
     struct endpoint_local *local = local_of(up);
     uint32_t n_idle = atomic_load_explicit(&local->n_idle, memory_order_relaxed);
-    bool clean = up->connected && !up->in && !up->wire.eof && !worker->stopping &&
-        !atomic_load_explicit(&up->endpoint->draining, memory_order_relaxed) &&
-        n_idle < (uint32_t)worker->settings->idle_per_endpoint;
+    uint32_t cap = (uint32_t)worker->settings->idle_per_endpoint;
+    bool clean = up->connected && !up->in && !up->wire.eof && !up->wire.broken && !up->wire.readable &&
+        cap > 0 && !worker->stopping &&
+        !atomic_load_explicit(&up->endpoint->draining, memory_order_relaxed);
     if (!clean) {
         upconn_close(up);
         return;
@@ -99,8 +101,9 @@ void upconn_give_back(struct upconn *up)
     up->idle_since_us = worker_now_us(worker);
     list_prepend(&local->idle, &up->pool);
     list_prepend(&worker->idle_upconns, &up->all);
+    worker->n_idle_upconns++;
     atomic_store_explicit(&local->n_idle, n_idle + 1, memory_order_release);
-    wheel_set(&worker->wheel, &up->deadline, UPCONN_IDLE_MS);
+    wheel_set(&worker->wheel, &up->deadline, n_idle < cap ? UPCONN_IDLE_MS : UPCONN_SURPLUS_MS);
 }
 
 void upconn_close(struct upconn *up)
@@ -119,12 +122,16 @@ void upconn_close(struct upconn *up)
     loop_free_later(worker->loop, up, free_later);
 }
 
-void upconn_drop_unnamed(struct worker *worker)
+void upconn_sweep(struct worker *worker, uint32_t n)
 {
-    struct upconn *up, *next;
-    list_for_each_safe (up, next, &worker->idle_upconns, all) {
-        if (atomic_load_explicit(&up->endpoint->draining, memory_order_relaxed))
+    struct upconn *up;
+    for (; n > 0 && (up = list_last(&worker->idle_upconns, struct upconn, all)); n--) {
+        if (atomic_load_explicit(&up->endpoint->draining, memory_order_relaxed)) {
             upconn_close(up);
+        } else {
+            list_remove(&up->all);
+            list_prepend(&worker->idle_upconns, &up->all);
+        }
     }
 }
 

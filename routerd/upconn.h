@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* One connection to an endpoint, and the pools of idle ones: by worker and endpoint, last in first out, capped,
- * young. Any byte or close on a pooled one discards it. What is said over it is the exchange's. */
+/* One connection to an endpoint, and the pools of idle ones: by worker and endpoint, last in first out, young;
+ * above a cap very young. Any byte or close on a pooled one discards it. What is said over it is the exchange's. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +12,7 @@
 #include "routerd/wheel.h"
 
 #define UPCONN_IDLE_MS        4000
+#define UPCONN_SURPLUS_MS     200  /* of those above IdlePerEndpoint: a burst takes them again, or they go */
 #define UPCONN_UNSAFE_IDLE_MS 1000 /* requests that can't be repeated take only connections used as lately */
 
 struct block;
@@ -41,8 +42,8 @@ struct upconn *upconn_connect(struct worker *worker, struct endpoint *endpoint, 
 void upconn_give_back(struct upconn *up);
 /* Closed at once, memory goes when the turn is over. */
 void upconn_close(struct upconn *up);
-/* Closes pooled ones of endpoints that take no new requests. */
-void upconn_drop_unnamed(struct worker *worker);
+/* Looks at the next n pooled ones and closes those of endpoints that take no new requests. */
+void upconn_sweep(struct worker *worker, uint32_t n);
 /* Closes this worker's pooled ones of an endpoint. */
 void upconn_drop_endpoint(struct worker *worker, struct endpoint *endpoint);
 void upconn_drop_all(struct worker *worker);

@@ -14,6 +14,7 @@
 #include "common/mem.h"
 #include "common/pki.h"
 #include "common/stream.h"
+#include "common/table_diff.h"
 #include "common/tls.h"
 #include "routerd/feed.h"
 #include "routerd/routerd.h"
@@ -35,7 +36,7 @@ struct uplink {
     bool renewing;
 };
 
-static const char *const features[] = { "table/1", NULL };
+static const char *const features[] = { "table/1", "table/2", TABLE_DIFF_FEATURE, NULL };
 
 /* --- identity -------------------------------------------------------------------------------------------- */
 
@@ -129,11 +130,12 @@ static void on_document_end(void *owner, struct link *link, const void *m, struc
     struct uplink *u = owner;
     struct error err = { 0 };
     int r = document_sink_end(&u->sink, m, &err);
-    if (r >= 0 && u->sink.kind != DOCUMENT_TABLE)
+    bool is_diff = u->sink.kind == DOCUMENT_TABLE_DIFF;
+    if (r >= 0 && u->sink.kind != DOCUMENT_TABLE && !is_diff)
         r = error_set(&err, -EINVAL, "a router takes tables, not %s", document_kind_names[u->sink.kind]);
     if (r >= 0)
         r = feed_prepare(
-            u->routerd->feed, u->sink.revision, strbuf_str(&u->sink.text), u->sink.text.len, &err);
+            u->routerd->feed, u->sink.revision, strbuf_str(&u->sink.text), u->sink.text.len, is_diff, &err);
     document_sink_done(&u->sink);
     if (r < 0) {
         log_error(NULL, "table refused: %s", err.text);
@@ -154,10 +156,9 @@ static void on_prepare(void *owner, struct link *link, const void *message, stru
         reply_ok(reply, NULL);
 }
 
-static void on_all_serve(void *arg)
+void uplink_served(struct uplink *u)
 {
-    struct uplink *u = arg;
-    if (u->committing)
+    if (u && u->committing)
         reply_ok(steal_ptr(u->committing), NULL);
 }
 
@@ -171,9 +172,11 @@ static void on_commit(void *owner, struct link *link, const void *message, struc
         return;
     }
     u->committing = reply;
-    if (feed_commit(u->routerd->feed, m->epoch, on_all_serve, u, &err) < 0) {
+    if (feed_commit(u->routerd->feed, m->epoch, &err) < 0) {
         log_error(NULL, "epoch %" PRId64 " not taken: %s", m->epoch, err.text);
         reply_error(steal_ptr(u->committing), ERROR_CONFLICT, "%s", err.text);
+    } else if (u->routerd->serving) {
+        uplink_served(u);
     }
 }
 
@@ -332,6 +335,8 @@ void uplink_free(struct uplink *u)
         return;
     timer_done(&u->retry);
     timer_done(&u->renew);
+    if (u->committing)
+        reply_error(steal_ptr(u->committing), ERROR_UNAVAILABLE, "this process of the router ends");
     stream_free(u->stream);
     link_free(u->link);
     document_sink_done(&u->sink);

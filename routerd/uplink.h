@@ -21,6 +21,8 @@ _must_check_ int uplink_new(struct routerd *routerd, struct uplink **ret, struct
 void uplink_start(struct uplink *uplink);
 void uplink_free(struct uplink *uplink);
 
+/* All workers serve the table: a commit that waits for it is answered. */
+void uplink_served(struct uplink *uplink);
 bool uplink_is_connected(const struct uplink *uplink);
 void uplink_send(struct uplink *uplink, enum msg_type type, const void *m);
 const char *uplink_trouble(const struct uplink *uplink); /* why there is no link, NULL if there is one */

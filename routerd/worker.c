@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "common/mem.h"
+#include "common/tls.h"
 #include "common/wire.h"
 #include "routerd/conn_h1.h"
+#include "routerd/conn_h2.h"
 #include "routerd/exchange.h"
 #include "routerd/front.h"
 #include "routerd/match.h"
@@ -18,6 +20,9 @@
 #include "routerd/upconn.h"
 
 #define IDLE_GRACE_MS 1000 /* of worker_stop: idle clients may ask once more, and are then told to go */
+
+const char *const worker_timeout_names[TIMED_OUT_MAX_] = { "head", "idle", "body", "write", "queue", "connect",
+    "first-byte", "answer", "tunnel" };
 
 /* --- tables ---------------------------------------------------------------------------------------------- */
 
@@ -40,51 +45,40 @@ void worker_table_release(struct worker *worker, struct worker_table *t)
         table_drop(worker, t);
 }
 
-/* Whatever waits is asked again by the new table. */
-static void wake_waiters(struct worker *worker)
+static void note_pause(struct worker *worker, int64_t began_us)
 {
-    struct list all = LIST_INIT(all);
-    while (!list_empty(&worker->waiters)) {
-        struct list *l = worker->waiters.next;
-        list_remove(l);
-        list_append(&all, l);
-    }
-    while (!list_empty(&all))
-        exchange_wake(list_first(&all, struct exchange, waiting));
+    int64_t us = clock_mono().us - began_us;
+    if (us > atomic_load_explicit(&worker->counters.longest_swap_us, memory_order_relaxed))
+        atomic_store_explicit(&worker->counters.longest_swap_us, us, memory_order_relaxed);
 }
 
-static void on_waiter_poll(void *arg)
+/* A few in each turn. */
+static void on_sweep(void *arg)
 {
     struct worker *worker = arg;
-    wake_waiters(worker);
-    if (!list_empty(&worker->waiters))
-        timer_set(&worker->waiter_poll, WORKER_WAITER_POLL_MS);
-}
-
-void worker_add_waiter(struct worker *worker, struct exchange *ex)
-{
-    list_append(&worker->waiters, &ex->waiting);
-    if (!timer_is_set(&worker->waiter_poll))
-        timer_set(&worker->waiter_poll, WORKER_WAITER_POLL_MS);
+    int64_t began_us = clock_mono().us;
+    uint32_t n = worker->n_to_sweep < WORKER_SWEEP ? worker->n_to_sweep : WORKER_SWEEP;
+    upconn_sweep(worker, n);
+    worker->n_to_sweep -= n;
+    if (worker->n_to_sweep > 0)
+        loop_soon(worker->loop, &worker->sweep);
+    note_pause(worker, began_us);
 }
 
 static void swap_table(struct worker *worker, struct match_table *table)
 {
+    int64_t began_us = clock_mono().us;
     struct worker_table *old = worker->table, *t = xcalloc(1, sizeof(*t));
     t->table = table;
     worker->table = t;
     if (old && old->n_exchanges == 0)
         table_drop(worker, old);
-    upconn_drop_unnamed(worker);
-    wake_waiters(worker);
+    worker->n_to_sweep = worker->n_idle_upconns;
+    loop_soon(worker->loop, &worker->sweep);
+    waiting_on_table(worker);
     atomic_store_explicit(&worker->serving, table->serial, memory_order_release);
     routerd_wake(worker->routerd, ROUTERD_SERVED);
-}
-
-void worker_wake_waiter(struct worker *worker)
-{
-    if (!list_empty(&worker->waiters))
-        exchange_wake(list_first(&worker->waiters, struct exchange, waiting));
+    note_pause(worker, began_us);
 }
 
 /* --- connections ----------------------------------------------------------------------------------------- */
@@ -123,11 +117,16 @@ static void close_listeners(struct worker *worker)
     worker->n_listeners = 0;
 }
 
+static bool has_no_client(const struct worker *worker)
+{
+    return list_empty(&worker->conns) && list_empty(&worker->h2_conns) && list_empty(&worker->fronts);
+}
+
 void worker_check_room(struct worker *worker)
 {
-    if (worker->listeners_paused && !is_full(worker))
+    if (worker->listeners_paused && worker->accepting && !is_full(worker))
         pause_listeners(worker, false);
-    if (worker->stopping && list_empty(&worker->conns))
+    if (worker->stopping && has_no_client(worker))
         loop_stop(worker->loop);
 }
 
@@ -140,6 +139,7 @@ static void close_conns(struct worker *worker, bool idle_only)
         if (!idle_only || conn_h1_is_idle(c))
             conn_h1_close(c);
     }
+    conn_h2_close_all(worker, idle_only);
 }
 
 static void on_stop_timer(void *arg)
@@ -148,20 +148,46 @@ static void on_stop_timer(void *arg)
     bool grace_over = worker->idle_grace_over;
     worker->idle_grace_over = true;
     close_conns(worker, !grace_over);
-    if (!grace_over && !list_empty(&worker->conns))
+    if (!grace_over && !has_no_client(worker))
         timer_set(&worker->stop_timer, WORKER_STOP_MS - IDLE_GRACE_MS);
     else
         loop_stop(worker->loop);
 }
 
-static void begin_stop(struct worker *worker)
+int64_t worker_idle_ms(const struct worker *worker)
 {
+    int64_t ms = worker->settings->idle_ms;
+    return worker->stopping && ms > WORKER_DRAIN_IDLE_MS ? WORKER_DRAIN_IDLE_MS : ms;
+}
+
+static void begin_drain(struct worker *worker)
+{
+    struct conn_h1 *c;
     if (worker->stopping)
         return;
     worker->stopping = true;
     close_listeners(worker);
     upconn_drop_all(worker);
+    conn_h2_drain_all(worker);
+    list_for_each (c, &worker->conns, link) {
+        if (conn_h1_is_idle(c))
+            wheel_set(&worker->wheel, &c->deadline, worker_idle_ms(worker));
+    }
+    worker_check_room(worker);
+}
+
+static void begin_stop(struct worker *worker)
+{
+    if (worker->ending)
+        return;
+    worker->ending = true;
+    begin_drain(worker);
     timer_set(&worker->stop_timer, IDLE_GRACE_MS);
+}
+
+static void begin_accepting(struct worker *worker)
+{
+    worker->accepting = true;
     worker_check_room(worker);
 }
 
@@ -176,11 +202,16 @@ static void on_mail(unsigned ready, void *arg)
     struct match_table *table = atomic_exchange_explicit(&worker->posted, NULL, memory_order_acq_rel);
     if (table)
         swap_table(worker, table);
+    if (!worker->accepting && atomic_load_explicit(&worker->accept_posted, memory_order_acquire))
+        begin_accepting(worker);
+    if (!worker->stopping && atomic_load_explicit(&worker->drain_posted, memory_order_acquire))
+        begin_drain(worker);
+    waiting_on_mail(worker);
     if (atomic_load_explicit(&worker->stop_posted, memory_order_acquire))
         begin_stop(worker);
 }
 
-static void ring(struct worker *worker)
+void worker_ring(struct worker *worker)
 {
     uint64_t one = 1;
     ssize_t n = write(worker->mail_fd, &one, sizeof(one));
@@ -193,13 +224,25 @@ void worker_post(struct worker *worker, struct match_table *table)
     struct match_table *unseen = atomic_exchange_explicit(&worker->posted, table, memory_order_acq_rel);
     if (unseen && match_unref(unseen))
         match_free(unseen);
-    ring(worker);
+    worker_ring(worker);
+}
+
+void worker_accept(struct worker *worker)
+{
+    atomic_store_explicit(&worker->accept_posted, true, memory_order_release);
+    worker_ring(worker);
+}
+
+void worker_drain(struct worker *worker)
+{
+    atomic_store_explicit(&worker->drain_posted, true, memory_order_release);
+    worker_ring(worker);
 }
 
 void worker_stop(struct worker *worker)
 {
     atomic_store_explicit(&worker->stop_posted, true, memory_order_release);
-    ring(worker);
+    worker_ring(worker);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------ */
@@ -211,6 +254,8 @@ static void on_beat(void *arg)
     for (unsigned i = 0; i < worker->n_listeners; i++)
         starved += wire_listener_starved(worker->listeners[i].listener);
     atomic_store_explicit(&worker->counters.starved, starved, memory_order_relaxed);
+    atomic_store_explicit(
+        &worker->counters.buffered_bytes, (int64_t)worker->blocks.used_bytes, memory_order_relaxed);
     endpoint_count(&worker->counters.beat, 1);
     timer_set(&worker->beat, WORKER_BEAT_MS);
 }
@@ -232,6 +277,18 @@ static void set_limits(struct worker *worker)
     worker->limits.fields_max = (unsigned)worker->settings->fields;
 }
 
+static void set_traces(struct worker *worker)
+{
+    const struct settings *s = worker->settings;
+    trace_source_init(&worker->trace_source);
+    worker->traces = (struct trace_policy){
+        .request_id = s->request_id,
+        .trace = s->trace,
+        .trust = s->trace_trust,
+        .sample_of_100 = (unsigned)s->trace_sample,
+    };
+}
+
 struct worker *worker_new(struct routerd *routerd, unsigned index)
 {
     struct worker *w = xcalloc(1, sizeof(*w));
@@ -242,16 +299,19 @@ struct worker *worker_new(struct routerd *routerd, unsigned index)
     w->loop = loop_new();
     w->buffer = xmalloc(WORKER_BUFFER);
     w->head_out = xmalloc(WORKER_HEAD_OUT);
-    w->access = xcalloc(1, sizeof(*w->access));
+    w->access = access_ring_new(ACCESS_JOURNAL_RING);
+    set_traces(w);
     set_limits(w);
     list_init(&w->conns);
+    list_init(&w->fronts);
+    list_init(&w->h2_conns);
     list_init(&w->idle_upconns);
-    list_init(&w->waiters);
+    waiting_init(&w->waiting, w);
     list_init(&w->exchanges);
     wheel_init(&w->wheel, w->loop);
     timer_init(&w->beat, w->loop, on_beat, w);
+    task_init(&w->sweep, on_sweep, w);
     timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
-    timer_init(&w->waiter_poll, w->loop, on_waiter_poll, w);
     if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) || w->random == 0)
         w->random = UINT64_C(0x9e3779b97f4a7c15) + index;
     w->mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -268,6 +328,9 @@ void worker_listen(struct worker *worker, int fd, unsigned flags)
     struct worker_listener *l = &worker->listeners[worker->n_listeners++];
     *l = (struct worker_listener){ .worker = worker, .flags = flags };
     l->listener = wire_listener_new(worker->loop, fd, on_accept, l);
+    /* Until worker_accept. */
+    wire_listener_pause(l->listener, true);
+    worker->listeners_paused = true;
 }
 
 static void *thread_main(void *arg)
@@ -304,10 +367,13 @@ void worker_free(struct worker *worker)
     if (!worker)
         return;
     close_listeners(worker);
+    front_close_all(worker);
     close_conns(worker, false);
     upconn_drop_all(worker);
     /* What was put off until the end of a turn. */
     loop_turn(worker->loop, 0);
+    tls_context_free(worker->tls);
+    conn_h2_worker_done(worker);
     free_exchanges(worker);
     struct match_table *posted = atomic_exchange(&worker->posted, NULL);
     if (posted && match_unref(posted))
@@ -319,14 +385,15 @@ void worker_free(struct worker *worker)
     }
     wheel_done(&worker->wheel);
     timer_done(&worker->beat);
+    task_done(&worker->sweep);
     timer_done(&worker->stop_timer);
-    timer_done(&worker->waiter_poll);
+    waiting_done(&worker->waiting);
     io_free(worker->mail);
     close(worker->mail_fd);
     loop_free(worker->loop);
     block_pool_done(&worker->blocks);
     free(worker->buffer);
     free(worker->head_out);
-    free(worker->access);
+    access_ring_free(worker->access);
     free(worker);
 }

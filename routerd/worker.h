@@ -15,8 +15,12 @@
 #include "common/loop.h"
 #include "routerd/access.h"
 #include "routerd/endpoint.h"
+#include "routerd/headers.h"
+#include "routerd/front.h"
 #include "routerd/own_answer.h"
 #include "routerd/queue.h"
+#include "routerd/trace.h"
+#include "routerd/waiting.h"
 #include "routerd/wheel.h"
 
 #define WORKER_BUFFER         (128 * 1024)
@@ -25,13 +29,15 @@
 #define WORKER_LISTENERS_MAX  64
 #define WORKER_FREE_MAX       256  /* exchanges kept for reuse */
 #define WORKER_STOP_MS        5000 /* worker_stop: requests that have not ended by then are cut off */
+#define WORKER_DRAIN_IDLE_MS  10000 /* worker_drain: clients that were silent for so long are closed */
 #define WORKER_BEAT_MS        500
-#define WORKER_WAITER_POLL_MS 20
+#define WORKER_SWEEP          8 /* pooled connections in one turn, so that a new table never stops a worker for long */
 
 struct exchange;
 struct match_table;
 struct routerd;
 struct settings;
+struct tls_context;
 struct wire_listener;
 
 /* A table that this worker uses: as the present one, or because exchanges began with it. */
@@ -40,12 +46,44 @@ struct worker_table {
     uint32_t n_exchanges;
 };
 
-/* Written by the worker, read by main. */
+/* Statuses of requests that were not understood, and all others. */
+#define WORKER_REFUSALS(row) \
+    row(400) row(408) row(413) row(414) row(417) row(421) row(431) row(501) row(505)
+enum worker_refusal {
+#define ROW(status) REFUSED_##status,
+    WORKER_REFUSALS(ROW)
+#undef ROW
+    REFUSED_OTHER,
+    REFUSED_MAX_
+};
+
+/* What ran out of time. */
+enum worker_timeout {
+    TIMED_OUT_HEAD,
+    TIMED_OUT_IDLE,
+    TIMED_OUT_BODY,  /* the client sends too slowly */
+    TIMED_OUT_WRITE, /* the client takes too slowly */
+    TIMED_OUT_QUEUE,
+    TIMED_OUT_CONNECT,
+    TIMED_OUT_FIRST_BYTE,
+    TIMED_OUT_ANSWER,
+    TIMED_OUT_TUNNEL,
+    TIMED_OUT_MAX_
+};
+extern const char *const worker_timeout_names[TIMED_OUT_MAX_];
+
+/* Written by the worker, read by main. What each request moves comes first. */
 struct worker_counters {
-    _Atomic uint64_t accepted, requests, refused; /* refused: not understood */
+    _Atomic uint64_t requests, h2_requests;
     _Atomic int64_t connections, in_flight;
+    _Atomic uint64_t accepted;
     _Atomic uint64_t beat;
     _Atomic int64_t starved; /* how often accepting ran out of descriptors */
+    _Atomic uint64_t refused[REFUSED_MAX_], timeouts[TIMED_OUT_MAX_];
+    _Atomic uint64_t own[STATUS_CLASS_MAX_]; /* answers of our own to requests that reached no release */
+    _Atomic uint64_t unanswered;             /* of these the client went away before */
+    _Atomic int64_t buffered_bytes;          /* as of the last beat */
+    _Atomic int64_t longest_swap_us;         /* that a new table kept the worker from its requests */
 };
 
 struct worker_listener {
@@ -70,6 +108,10 @@ struct worker {
     struct http1_head head;   /* of the request being begun */
     struct http1_head answer; /* of the answer being read, or made */
     struct own_answer_store own;
+    char rule_values[HEADERS_SCRATCH]; /* of an answer's fields */
+    struct trace trace; /* of the request being begun */
+    struct trace_source trace_source;
+    struct trace_policy traces;
     struct http1_limits limits;
     struct block_pool blocks;
 
@@ -77,9 +119,16 @@ struct worker {
     unsigned n_listeners;
     bool listeners_paused;
     struct list conns;
+    struct list h2_conns;
+    struct h2_worker *h2; /* conn_h2.c's; NULL until the first connection */
+    struct list fronts;      /* connections before their first request: handshakes */
+    struct tls_context *tls; /* NULL: no listener speaks TLS */
+    struct front_counters front;
     struct list idle_upconns; /* of all endpoints */
-    struct list waiters;      /* exchanges without an endpoint */
-    struct timer waiter_poll; /* an endpoint may have room because another worker's exchange ended */
+    uint32_t n_idle_upconns;
+    uint32_t n_to_sweep; /* of them are still to be looked at for the present table */
+    struct task sweep;
+    struct waiting waiting; /* exchanges without an endpoint */
     struct list exchanges;
     struct exchange *free_exchanges;
     unsigned n_free_exchanges;
@@ -88,7 +137,9 @@ struct worker {
     uint64_t random;
     int64_t sample_second;
     int64_t sampled;
-    struct access_ring *access;
+    struct access_ring *access;      /* for the journal */
+    struct access_ring *access_file; /* weak: the file's; NULL: there is none */
+    uint64_t access_skipped;         /* since the last ordinary request that was written */
     struct worker_counters counters;
 
     /* the door */
@@ -96,10 +147,13 @@ struct worker {
     struct io *mail;
     _Atomic(struct match_table *) posted; /* with a reference; taken by the worker */
     _Atomic int64_t serving;              /* serial of its table */
-    _Atomic bool stop_posted, ended;
+    _Atomic bool accept_posted, drain_posted, stop_posted, ended;
     uint64_t beat_seen;   /* main's */
     int64_t starved_seen; /* main's */
-    bool stopping, idle_grace_over;
+    bool accepting;
+    bool stopping; /* no new connection; the old ones end behind their next answer */
+    bool ending;   /* and soon, too */
+    bool idle_grace_over;
     struct timer stop_timer;
 };
 
@@ -113,21 +167,36 @@ int worker_start(struct worker *worker);
 
 /* The worker swaps between two exchanges; then `serving` says so and main is woken. */
 void worker_post(struct worker *worker, struct match_table *table);
-/* No new connection; requests finish, at most WORKER_STOP_MS long; then the thread ends. */
+/* New connections are taken from now on: before the thread has begun, or later. */
+void worker_accept(struct worker *worker);
+/* No new connection; each ends behind its next answer, an idle one after WORKER_DRAIN_IDLE_MS; the thread ends with the
+ * last of them. */
+void worker_drain(struct worker *worker);
+/* The same, but requests finish at most WORKER_STOP_MS long; then the thread ends. */
 void worker_stop(struct worker *worker);
+
+/* --- any thread ------------------------------------------------------------------------------------------- */
+
+/* There is something for it to look at. */
+void worker_ring(struct worker *worker);
 
 /* --- the worker's own ------------------------------------------------------------------------------------ */
 
 uint64_t worker_random(struct worker *worker);
 struct worker_table *worker_table_hold(struct worker *worker);
 void worker_table_release(struct worker *worker, struct worker_table *table);
-/* The exchange waits for an endpoint. */
-void worker_add_waiter(struct worker *worker, struct exchange *ex);
-/* An exchange ended: someone who waits may go on. */
-void worker_wake_waiter(struct worker *worker);
 /* A connection or exchange is gone: stop if that was what we waited for, accept again if there is room. */
 void worker_check_room(struct worker *worker);
+/* How long a client may be silent between requests: less while we drain. */
+int64_t worker_idle_ms(const struct worker *worker);
 static inline int64_t worker_now_us(const struct worker *worker)
 {
     return loop_now(worker->loop).us;
+}
+/* Makes worker->answer; returns how many parts of content there are. */
+static inline int worker_own_answer(
+    struct worker *worker, const struct own_answer *own, enum http1_method method, struct iovec *content)
+{
+    own_answer_set_time(&worker->own, loop_wall(worker->loop).us / CLOCK_US_PER_S);
+    return own_answer_make(own, method, &worker->own, &worker->answer, content);
 }
