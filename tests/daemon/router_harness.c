@@ -112,6 +112,9 @@ static void set_settings(struct settings *settings, const struct router *router,
     if (config_load(&settings_table, "/nonexistent", false, settings, &err) < 0)
         die(err.text);
     snprintf(text, sizeof(text), "Router.StateDir=%s", router->dir);
+    if (config_set(&settings_table, settings, text, &err) < 0)
+        die(err.text);
+    snprintf(text, sizeof(text), "Router.Status=%s/status.sock", router->dir);
     if (config_set(&settings_table, settings, text, &err) < 0 ||
         config_set(&settings_table, settings, "Router.Workers=2", &err) < 0 ||
         config_set(&settings_table, settings, "Router.Listen=127.0.0.1:0", &err) < 0)
@@ -182,7 +185,7 @@ void router_stop(struct router *router)
     loop_free(router->loop);
     pthread_mutex_destroy(&h->lock);
     pthread_cond_destroy(&h->changed);
-    static const char *const names[] = { "given.json", "table.json", "table.next", "cookie.key" };
+    static const char *const names[] = { "given.json", "table.json", "table.next", "cookie.key", "status.sock" };
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         char *path = xasprintf("%s/%s", router->dir, names[i]);
         unlink(path);

@@ -269,6 +269,55 @@ static void without_routers_a_deploy_ends_at_once(void **state)
     assert_string_equal(fleet_stage(f, id), "done");
 }
 
+static void routers_get_what_changed(void **state)
+{
+    struct fleet *f = *state;
+    int before = fake_router_diffs(f->routers[0]);
+    assert_non_null(fleet_deploy(f, "web@0.2.2", 2));
+    assert_string_equal(serves(f, 0), "0.2.2");
+    assert_true(fake_router_diffs(f->routers[0]) > before);
+    /* Both hold the same, by whatever way. */
+    assert_true(
+        schema_equal(&table_schema, fake_router_table(f->routers[0]), fake_router_table(f->routers[1])));
+}
+
+static void a_router_that_missed_epochs_gets_the_whole(void **state)
+{
+    struct fleet *f = *state;
+    fake_router_hang_up(f->routers[1]);
+    fleet_settle(f);
+    assert_non_null(fleet_deploy(f, "web@0.2.2", 2));
+    fleet_advance(f, 3000);
+    fake_router_connect(f->routers[1], f->hub);
+    fleet_settle(f);
+    assert_string_equal(serves(f, 1), "0.2.2");
+    assert_int_equal(fake_router_table(f->routers[1])->epoch, fake_router_table(f->routers[0])->epoch);
+}
+
+static void a_router_that_refuses_a_diff_gets_the_whole(void **state)
+{
+    struct fleet *f = *state;
+    fake_router_set_forgetful(f->routers[1]);
+    int before = fake_router_diffs(f->routers[1]);
+    const char *id = fleet_deploy(f, "web@0.2.2", 2);
+    assert_string_equal(fleet_stage(f, id), "done");
+    assert_string_equal(serves(f, 1), "0.2.2");
+    assert_int_equal(fake_router_diffs(f->routers[1]), before);
+}
+
+static void a_router_of_the_first_version_gets_the_whole(void **state)
+{
+    struct fleet *f = *state;
+    fake_router_set_old(f->routers[1]);
+    fake_router_connect(f->routers[1], f->hub);
+    fleet_settle(f);
+    int before = fake_router_diffs(f->routers[1]);
+    const char *id = fleet_deploy(f, "web@0.2.2", 2);
+    assert_string_equal(fleet_stage(f, id), "done");
+    assert_string_equal(serves(f, 1), "0.2.2");
+    assert_int_equal(fake_router_diffs(f->routers[1]), before);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -287,6 +336,10 @@ int main(void)
         T(a_hub_without_its_drones_takes_nothing_out_of_the_table),
         T(a_lost_endpoint_leaves_the_table_and_comes_back),
         T(a_hub_that_is_older_than_a_router_gives_it_no_table),
+        T(routers_get_what_changed),
+        T(a_router_that_missed_epochs_gets_the_whole),
+        T(a_router_that_refuses_a_diff_gets_the_whole),
+        T(a_router_of_the_first_version_gets_the_whole),
         T(without_routers_a_deploy_ends_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/stream.h"
+#include "common/table_diff.h"
 #include "common/wire.h"
 
 /* A hub that says what it is told to, in a loop and a thread of its own: tables prepared, committed, aborted, and what
@@ -231,6 +232,11 @@ static void do_send(void)
     document_send(hub.link, DOCUMENT_TABLE, hub.epoch, hub.text, strlen(hub.text), on_done, NULL);
 }
 
+static void do_send_diff(void)
+{
+    document_send(hub.link, DOCUMENT_TABLE_DIFF, hub.epoch, hub.text, strlen(hub.text), on_done, NULL);
+}
+
 static void do_call(enum msg_type type)
 {
     struct msg_epoch m = { hub.epoch };
@@ -381,6 +387,69 @@ static void a_lost_hub_changes_nothing_and_what_was_not_decided_goes(void **stat
     hub_wait(!hub.connected);
 }
 
+/* What leads from one table to another. Caller frees. */
+static char *diff(const char *from, const char *to)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct table base, next;
+    struct table_diff made;
+    struct error err;
+    assert_int_equal(table_read(from, strlen(from), &base, &err), 0);
+    assert_int_equal(table_read(to, strlen(to), &next, &err), 0);
+    table_sum_rows(&base);
+    table_sum_rows(&next);
+    table_diff_make(&base, &next, &made);
+    table_diff_print(&made, &text);
+    table_diff_clear(&made);
+    table_clear(&base);
+    table_clear(&next);
+    return strbuf_steal(&text);
+}
+
+static void diffs_take_the_place_of_tables(void **state)
+{
+    struct router *r = router_start(NULL, hub.path, NULL);
+    char *t1 = table(51, "1.0.0", b1), *t2 = table(52, "2.0.0", b2), *t3 = table(53, "1.0.0", b1);
+    char *d2 = diff(t1, t2), *d3 = diff(t2, t3), *d13 = diff(t1, t3);
+    hub_wait(hub.connected);
+    assert_true(hub_do(do_send_diff, 52, d2) < 0); /* there is nothing yet that it changes */
+    assert_int_equal(hub_do(do_send, 51, t1), 0);
+    assert_int_equal(hub_do(do_commit, 51, NULL), 0);
+
+    assert_int_equal(hub_do(do_send_diff, 52, d2), 0);
+    assert_int_equal(hub_do(do_prepare, 52, NULL), 0);
+    assert_answers(r, 200, "1.0.0");
+    assert_int_equal(hub_do(do_abort, 52, NULL), 0);
+    assert_true(hub_do(do_commit, 52, NULL) < 0);
+    assert_answers(r, 200, "1.0.0");
+
+    assert_true(hub_do(do_send_diff, 53, d3) < 0);
+    assert_non_null(strstr(hub.reason, "changes epoch 52, and this is 51"));
+    assert_int_equal(hub_do(do_send_diff, 52, d2), 0);
+    assert_int_equal(hub_do(do_send_diff, 53, d13), 0); /* the hub thought better of it */
+    assert_int_equal(hub_do(do_send_diff, 52, d2), 0);
+    assert_int_equal(hub_do(do_commit, 52, NULL), 0);
+    assert_true(exists(r, "table.51.diff"));
+    assert_answers(r, 200, "2.0.0");
+    assert_int_equal(hub_do(do_send_diff, 53, d3), 0);
+    assert_int_equal(hub_do(do_commit, 53, NULL), 0);
+    assert_answers(r, 200, "1.0.0");
+    assert_int_equal(router_epoch(r), 53);
+
+    /* A whole table ends the row of diffs. */
+    char *t4 = table(54, "2.0.0", b2);
+    assert_int_equal(hub_do(do_send, 54, t4), 0);
+    assert_int_equal(hub_do(do_commit, 54, NULL), 0);
+    assert_false(exists(r, "table.51.diff"));
+    assert_false(exists(r, "table.52.diff"));
+    assert_answers(r, 200, "2.0.0");
+    char *const texts[] = { t1, t2, t3, t4, d2, d3, d13 };
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+        free(texts[i]);
+    router_stop(r);
+    hub_wait(!hub.connected);
+}
+
 /* What the hub waits for before it stops an old instance. */
 static void draining_counts_are_told_soon(void **state)
 {
@@ -426,6 +495,7 @@ int main(void)
         cmocka_unit_test(tables_are_prepared_and_committed),
         cmocka_unit_test(wrong_tables_are_refused_with_the_reason),
         cmocka_unit_test(a_lost_hub_changes_nothing_and_what_was_not_decided_goes),
+        cmocka_unit_test(diffs_take_the_place_of_tables),
         cmocka_unit_test(draining_counts_are_told_soon),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/daemon/router_harness.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "common/mem.h"
+
+/* One routerd between a client and a service that the test plays itself, byte by byte: what becomes of connections when
+ * somebody is slow, goes away, or sends much. */
+
+#define HOST      "Host: web.example\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
+#define WAIT_MS   5000
+
+static struct router *router;
+static int listener;
+
+static int listen_any(int *ret_port)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(in);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    assert_int_equal(listen(fd, 128), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    *ret_port = ntohs(in.sin_port);
+    return fd;
+}
+
+static int set_up(void **state)
+{
+    static const char *const settings[] = { "Timeouts.Body=1500ms", "Router.Workers=1",
+        "Limits.IdlePerEndpoint=2", NULL };
+    int port;
+    listener = listen_any(&port);
+    char *release = xasprintf("1.0.0:%d", port);
+    char *table = table_of(1, 1, (const char *const[]){ release });
+    router = router_start(table, NULL, settings);
+    free(table);
+    free(release);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    router_stop(router);
+    close(listener);
+    return 0;
+}
+
+/* --- the service ----------------------------------------------------------------------------------------- */
+
+static bool is_readable(int fd, int ms)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    return poll(&p, 1, ms) == 1;
+}
+
+static int service_accept(void)
+{
+    assert_true(is_readable(listener, WAIT_MS));
+    int fd = accept(listener, NULL, NULL);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* Reads until the head of a request is whole. */
+static void service_read_head(int fd)
+{
+    char head[8192];
+    size_t n = 0;
+    while (n < 4 || !memmem(head, n, "\r\n\r\n", 4)) {
+        assert_true(is_readable(fd, WAIT_MS));
+        ssize_t r = recv(fd, head + n, sizeof(head) - n, 0);
+        assert_true(r > 0);
+        n += (size_t)r;
+    }
+}
+
+static int service_begin(void)
+{
+    int fd = service_accept();
+    service_read_head(fd);
+    return fd;
+}
+
+/* True if the router has closed or reset it, within that time. */
+static bool is_gone(int fd, int ms)
+{
+    char byte;
+    return is_readable(fd, ms) && recv(fd, &byte, 1, 0) <= 0;
+}
+
+static unsigned char byte_at(size_t i)
+{
+    return (unsigned char)(i * 7 + i / 251 + i / 65536);
+}
+
+static char *pattern(size_t n)
+{
+    char *p = xmalloc(n + 1);
+    for (size_t i = 0; i < n; i++)
+        p[i] = (char)byte_at(i);
+    return p;
+}
+
+static void send_all(int fd, const char *data, size_t n)
+{
+    while (n > 0) {
+        ssize_t w = send(fd, data, n, MSG_NOSIGNAL);
+        assert_true(w > 0);
+        data += w;
+        n -= (size_t)w;
+    }
+}
+
+/* --- somebody goes away ---------------------------------------------------------------------------------- */
+
+static void a_client_that_resets_ends_its_request_at_once(void **state)
+{
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    sleep_ms(60); /* a new connection is watched by then */
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+    close(client);
+    assert_true(is_gone(service, 300));
+    close(service);
+}
+
+static void a_client_that_closes_ends_its_request_soon(void **state)
+{
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    close(client);
+    assert_true(is_gone(service, 1500));
+    close(service);
+}
+
+static void a_half_closed_client_gets_what_comes_soon(void **state)
+{
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    shutdown(client, SHUT_WR);
+    int service = service_begin();
+    sleep_ms(100);
+    send_all(service, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+    struct answer a = client_read(client, false);
+    assert_int_equal(a.status, 200);
+    assert_true(a.whole);
+    answer_done(&a);
+    close(client);
+    close(service);
+}
+
+static void a_client_that_leaves_inside_its_answer_ends_the_request(void **state)
+{
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n";
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    send_all(service, head, sizeof(head) - 1);
+    char *block = pattern(65536);
+    send_all(service, block, 65536);
+    char some[1024];
+    assert_true(recv(client, some, sizeof(some), 0) > 0);
+    close(client);
+    for (int i = 0; i < 200; i++) {
+        if (send(service, block, 65536, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+            break;
+        sleep_ms(10);
+    }
+    assert_true(send(service, block, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN);
+    free(block);
+    close(service);
+}
+
+static void a_service_that_resets_inside_its_answer_resets_the_client(void **state)
+{
+    static const char part[] = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this";
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    send_all(service, part, sizeof(part) - 1);
+    sleep_ms(100);
+    setsockopt(service, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+    close(service);
+    struct answer a = client_read(client, false);
+    assert_int_equal(a.status, 200);
+    assert_false(a.whole);
+    answer_done(&a);
+    close(client);
+}
+
+/* The reset comes with the last bytes, which are the client's all the same. */
+static void bytes_and_a_reset_in_a_tunnel_end_it(void **state)
+{
+    static const char upgrade[] = "GET / HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    static const char switching[] =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    int client = client_open(router->port);
+    client_send(client, upgrade);
+    int service = service_begin();
+    send_all(service, switching, sizeof(switching) - 1);
+    struct answer a = client_read(client, true);
+    assert_int_equal(a.status, 101);
+    answer_done(&a);
+    send_all(client, "never read", 10);
+    sleep_ms(100);
+    /* Unread bytes make the close a reset. */
+    send_all(service, "last words", 10);
+    close(service);
+    char text[32];
+    size_t n = 0;
+    ssize_t r;
+    while (is_readable(client, WAIT_MS) && (r = recv(client, text + n, sizeof(text) - n, 0)) > 0)
+        n += (size_t)r;
+    assert_true(is_readable(client, 0)); /* the end came, not the time-out */
+    close(client);
+}
+
+/* --- slow ones ------------------------------------------------------------------------------------------- */
+
+/* The kernel takes megabytes for a client that reads slowly: what it has really got is what counts. */
+static void a_slow_reader_that_moves_is_not_cut_off(void **state)
+{
+    enum { SIZE = 6 * 1024 * 1024 };
+    int client = client_open(router->port), small = 16384;
+    setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    client_send(client, GET("/"));
+    int service = service_begin();
+    char *head = xasprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
+    size_t head_len = strlen(head), got = 0, sent = 0;
+    char *content = pattern(SIZE), block[65536];
+    send_all(service, head, head_len);
+    int64_t end = now_ms() + 5000;
+    while (now_ms() < end) {
+        if (sent < SIZE) {
+            ssize_t w = send(service, content + sent, SIZE - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+            sent += w > 0 ? (size_t)w : 0;
+        }
+        ssize_t r = recv(client, block, 2048, MSG_DONTWAIT);
+        assert_true(r > 0 || (r < 0 && errno == EAGAIN));
+        got += r > 0 ? (size_t)r : 0;
+        sleep_ms(50);
+    }
+    while (got < SIZE + head_len) {
+        if (sent < SIZE) {
+            ssize_t w = send(service, content + sent, SIZE - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+            sent += w > 0 ? (size_t)w : 0;
+        }
+        if (!is_readable(client, 20))
+            continue;
+        ssize_t r = recv(client, block, sizeof(block), 0);
+        assert_true(r > 0);
+        got += (size_t)r;
+    }
+    assert_int_equal(got, SIZE + head_len);
+    free(content);
+    free(head);
+    close(client);
+    close(service);
+}
+
+/* --- connections to services ----------------------------------------------------------------------------- */
+
+/* What a burst leaves above the cap goes soon, the rest stays. */
+static void what_a_burst_leaves_over_is_closed_soon(void **state)
+{
+    enum { BURST = 6, CAP = 2 };
+    int clients[BURST], services[BURST], gone = 0;
+    for (int i = 0; i < BURST; i++) {
+        clients[i] = client_open(router->port);
+        client_send(clients[i], GET("/"));
+        services[i] = service_begin();
+    }
+    for (int i = 0; i < BURST; i++) {
+        send_all(services[i], "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+        struct answer a = client_read(clients[i], false);
+        assert_true(a.whole);
+        answer_done(&a);
+    }
+    for (int i = 0; i < BURST; i++)
+        assert_false(is_readable(services[i], 0)); /* another burst would find them */
+    sleep_ms(600);
+    for (int i = 0; i < BURST; i++)
+        gone += is_readable(services[i], 0);
+    assert_int_equal(gone, BURST - CAP);
+    for (int i = 0; i < BURST; i++) {
+        close(clients[i]);
+        close(services[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_client_that_resets_ends_its_request_at_once),
+        cmocka_unit_test(a_client_that_closes_ends_its_request_soon),
+        cmocka_unit_test(a_half_closed_client_gets_what_comes_soon),
+        cmocka_unit_test(a_client_that_leaves_inside_its_answer_ends_the_request),
+        cmocka_unit_test(a_service_that_resets_inside_its_answer_resets_the_client),
+        cmocka_unit_test(bytes_and_a_reset_in_a_tunnel_end_it),
+        cmocka_unit_test(a_slow_reader_that_moves_is_not_cut_off),
+        cmocka_unit_test(what_a_burst_leaves_over_is_closed_soon),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,554 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The router seen from outside: its status socket, its counters, its access log. Real processes on loopback.
+
+  test_seen.py --routerd=PROGRAM --load=PROGRAM --service=PROGRAM [NAME…]"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import prometheus_text
+
+READY_S = 20
+SETTLE_S = 10
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+def eventually(what, fn, seconds=SETTLE_S):
+    end = time.monotonic() + seconds
+    while not (got := fn()):
+        assert time.monotonic() < end, f"after {seconds} s: {what}"
+        time.sleep(0.02)
+    return got
+
+
+def can_connect(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+class Router:
+    def __init__(self, programs, folder, table, *settings, env=None, preexec=None):
+        self.port, self.folder, self.programs = free_port(), folder, programs
+        self.status = os.path.join(folder, "status.sock")
+        self.table = os.path.join(folder, "table.json")
+        self.log = open(os.path.join(folder, "router.log"), "w+")
+        self.put_table(table)
+        self.process = subprocess.Popen(
+            [programs.routerd, f"--table={self.table}", f"--listen=127.0.0.1:{self.port}", f"--status={self.status}",
+             f"--state-dir={folder}/state", "--workers=2", *settings],
+            stderr=self.log, preexec_fn=preexec)
+        eventually("the router serves", lambda: self.process.poll() is not None or self.is_healthy(), READY_S)
+        assert self.process.poll() is None, self.said()
+
+    def put_table(self, table):
+        with open(self.table + ".new", "w") as f:
+            json.dump(table, f)
+        os.rename(self.table + ".new", self.table)
+
+    def said(self):
+        self.log.flush()
+        with open(self.log.name) as f:
+            return f.read()
+
+    def ask_status(self, path, method="GET"):
+        """(status, headers as bytes, content), chunks put together."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(READY_S)
+            s.connect(self.status)
+            s.sendall(f"{method} {path} HTTP/1.1\r\nHost: router\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(s, method=method)
+            answer.begin()
+            return answer.status, answer.headers, answer.read()
+
+    def is_healthy(self):
+        try:
+            return self.ask_status("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    def metrics(self, path="/metrics"):
+        status, headers, content = self.ask_status(path)
+        assert status == 200, status
+        assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8", headers["Content-Type"]
+        return prometheus_text.parse(content.decode())
+
+    def get(self, path="/", fields=(), host="web.example"):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_S)
+        c.putrequest("GET", path, skip_host=True)
+        c.putheader("Host", host)
+        for name, value in fields:
+            c.putheader(name, value)
+        c.endheaders()
+        answer = c.getresponse()
+        content = answer.read()
+        c.close()
+        return answer.status, content
+
+    def send(self, data):
+        with socket.create_connection(("127.0.0.1", self.port), READY_S) as s:
+            s.sendall(data)
+            return s.recv(65536)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(READY_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+        return self.process.returncode
+
+
+class Service:
+    """Answers with the head that it got, so that a test sees what is passed on."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        self.ended = False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.ended:
+            if select.select([self.listener], [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):
+                    threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def serve(self, sock):
+        data = b""
+        with sock:
+            while True:
+                while b"\r\n\r\n" not in data:
+                    piece = sock.recv(65536)
+                    if not piece:
+                        return
+                    data += piece
+                head, data = data.split(b"\r\n\r\n", 1)
+                path = head.split(b" ")[1]
+                if path == b"/vanish":
+                    return
+                status = path[8:] if path.startswith(b"/status/") else b"200"
+                sock.sendall(b"HTTP/1.1 %s X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(head), head))
+
+    def stop(self):
+        self.ended = True
+        self.thread.join()
+        self.listener.close()
+
+
+def table_of(ports, version="1.0.0", service="web", n=1):
+    endpoints = [{"address": f"127.0.0.1:{p}", "id": f"e{p}"} for p in ports]
+    return {"format": 1, "routes": [{"host": "*", "service": service}],
+            "services": [{"name": service, "releases": [{"version": version, "weight": 1, "endpoints": endpoints}]}]}
+
+
+@contextlib.contextmanager
+def scene(programs, *settings, table=None, **more):
+    folder = tempfile.mkdtemp(prefix="router-seen-")
+    service = Service()
+    router = None
+    try:
+        router = Router(programs, folder, table or table_of([service.port]), *settings, **more)
+        yield router, service, folder
+        assert router.process.poll() is None, f"the router ended: {router.said()}"
+    finally:
+        if router:
+            router.stop()
+        service.stop()
+        shutil.rmtree(folder)
+
+
+def lines_of(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def records_of(path):
+    return [json.loads(line) for line in lines_of(path)]
+
+
+# --- the status socket ---
+
+
+def metrics_are_what_prometheus_reads(programs):
+    with scene(programs) as (router, service, folder):
+        for path in ("/", "/", "/status/404", "/status/302", "/status/500"):
+            router.get(path)
+        assert router.get("/vanish")[0] == 502
+        assert router.send(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n").startswith(b"HTTP/1.1 400")
+        m = router.metrics()
+        v = lambda name, **labels: prometheus_text.value(m, "stagecoach_router_" + name, **labels)
+        for level in ("service", "release"):
+            for c, n in (("2xx", 2), ("3xx", 1), ("4xx", 1), ("5xx", 2), ("none", 0)):
+                assert v(level + "_requests_total", **{"class": c}) == n, (level, c)
+        assert v("endpoint_requests_total", endpoint=f"e{service.port}") == 5
+        assert v("endpoint_requests_total", endpoint=f"e{service.port}", **{"class": "5xx"}) == 1
+        assert v("release_own_answers_total", **{"class": "5xx"}) == 1
+        assert v("endpoint_failures_total") == 1
+        assert v("worker_requests_total") == 6
+        assert v("refused_total", status="400") == 1 and v("refused_total") == 1
+        assert v("release_endpoints") == 1 and v("build_info") == 1
+        assert v("endpoint_response_bytes_total") > 100
+        assert prometheus_text.value(m, "stagecoach_router_service_request_duration_seconds", "_count") == 5
+        assert prometheus_text.value(m, "process_open_fds") > 5
+        assert prometheus_text.value(m, "process_resident_memory_bytes") > 1000000
+        assert abs(prometheus_text.value(m, "process_start_time_seconds") - time.time()) < 60
+        promtool = shutil.which("promtool") or os.environ.get("PROMTOOL")
+        if promtool:
+            text = router.ask_status("/metrics")[2]
+            r = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
+            assert r.returncode == 0, r.stderr.decode()
+
+
+def status_is_json_and_the_rest_is_refused(programs):
+    with scene(programs) as (router, service, folder):
+        router.get()
+        status, headers, content = router.ask_status("/status")
+        assert status == 200 and headers["Content-Type"] == "application/json"
+        s = json.loads(content)
+        assert s["requests"] == 1 and s["workers"] == 2 and s["pid"] == router.process.pid
+        (release,) = s["releases"]
+        assert (release["service"], release["version"], release["requests"]) == ("web", "1.0.0", 1)
+        assert sum(row["n"] for row in release["latency"]) == 1
+        assert router.ask_status("/healthz")[2] == b"ok\n"
+        assert router.ask_status("/metrics", "HEAD")[2] == b""
+        assert router.ask_status("/metrics", "POST")[0] == 405
+        assert router.ask_status("/else")[0] == 404
+        for bad in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"A" * 20000):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(READY_S)
+                s.connect(router.status)
+                with contextlib.suppress(OSError):
+                    s.sendall(bad)
+                    assert re.match(rb"HTTP/1.1 4\d\d ", s.recv(100))
+        with socket.socket(socket.AF_UNIX) as s:  # HTTP/1.0 gets no chunks
+            s.connect(router.status)
+            s.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+            data = b"".join(iter(lambda: s.recv(65536), b""))
+            json.loads(data.split(b"\r\n\r\n", 1)[1])
+
+
+def who_reads_slowly_or_not_at_all_holds_nobody_up(programs):
+    with scene(programs) as (router, service, folder):
+        held = []
+        for i in range(40):  # more than are served at once
+            s = socket.socket(socket.AF_UNIX)
+            s.connect(router.status)
+            if i % 2:
+                s.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            held.append(s)
+        for _ in range(20):
+            began = time.monotonic()
+            assert router.get()[0] == 200
+            assert time.monotonic() - began < 2
+        for s in held:
+            s.close()
+        eventually("the status socket answers again", router.is_healthy)
+
+
+def ten_thousand_endpoints_are_told_in_pieces(programs):
+    table = table_of([])
+    table["services"][0]["releases"][0]["endpoints"] = [
+        {"address": f"127.{i >> 8 & 255}.{i & 255}.1:9", "id": f"e{i}"} for i in range(10000)]
+    table["routes"].insert(0, {"host": "live.example", "service": "live"})
+    service = Service()
+    try:
+        table["services"].append({"name": "live", "releases": [
+            {"version": "1.0.0", "weight": 1, "endpoints": [{"address": f"127.0.0.1:{service.port}"}]}]})
+        with scene(programs, table=table) as (router, _, folder):
+            slowest, done = [0], threading.Event()
+
+            def go_on_asking():
+                while not done.is_set():
+                    began = time.monotonic()
+                    assert router.get(host="live.example")[0] == 200
+                    slowest[0] = max(slowest[0], time.monotonic() - began)
+
+            asker = threading.Thread(target=go_on_asking)
+            asker.start()
+            m = router.metrics()
+            done.set()
+            asker.join()
+            samples = m["stagecoach_router_endpoint_requests_total"].samples
+            assert len({dict(ls)["endpoint"] for _, ls in samples}) == 10001
+            assert prometheus_text.value(m, "stagecoach_router_service_endpoints", service="web") == 10000
+            assert slowest[0] < 2, f"a request took {slowest[0]:.2f} s beside it"
+            few = router.metrics("/metrics?endpoints=no")
+            assert "stagecoach_router_endpoint_requests_total" not in few
+    finally:
+        service.stop()
+
+
+def counts_add_up_under_load(programs):
+    """Two workers, connections kept and closed: every answer is counted once, and sums outlive endpoints."""
+    port = free_port()
+    service = subprocess.Popen([programs.service, str(port)])
+    try:
+        eventually("the service listens", lambda: can_connect(port))
+        with scene(programs, table=table_of([port])) as (router, _, folder):
+            total = 0
+            for flags in (["--connections=16"], ["--connections=8", "--close"]):
+                r = subprocess.run([programs.load, *flags, "--requests=20000", f"--connect=127.0.0.1:{router.port}"],
+                                   capture_output=True, check=True)
+                said = json.loads(r.stdout)
+                assert said["failed"] == 0, said
+                total += 20000
+            name = "stagecoach_router_%s_requests_total"
+            m = router.metrics()
+            for level in ("service", "release", "endpoint"):
+                assert prometheus_text.value(m, name % level, **{"class": "2xx"}) == total, level
+                assert prometheus_text.value(m, name % level) == total, level
+                assert prometheus_text.value(
+                    m, f"stagecoach_router_{level}_request_duration_seconds", "_count") == total
+            assert prometheus_text.value(m, "stagecoach_router_worker_requests_total") == total
+            assert prometheus_text.value(m, "stagecoach_router_endpoint_response_bytes_total") == 6 * total
+            # The release goes, its service remembers.
+            router.put_table(table_of([port], version="2.0.0"))
+            eventually("the old release is swept", lambda: not any(
+                dict(ls).get("version") == "1.0.0" for _, ls in router.metrics()[name % "release"].samples), 30)
+            m = router.metrics()
+            assert prometheus_text.value(m, name % "service", service="web") == total
+            assert prometheus_text.value(m, name % "release") == 0
+    finally:
+        service.terminate()
+        service.wait()
+
+
+# --- ids ---
+
+
+def requests_get_ids(programs):
+    log = os.path.join(tempfile.gettempdir(), f"seen-{os.getpid()}.log")
+    with scene(programs, "--trace=yes", f"--access-log={log}") as (router, service, folder):
+        try:
+            _, head = router.get(fields=[("X-Request-Id", "mine")])
+            ids = re.findall(rb"\r\nX-Request-Id: ([0-9a-f]{32})(?=\r\n|$)", head)
+            traces = re.findall(rb"\r\ntraceparent: 00-([0-9a-f]{32})-[0-9a-f]{16}-01(?=\r\n|$)", head)
+            assert len(ids) == 1 and ids == traces and b"mine" not in head, head
+            given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+            _, head = router.get(fields=[("traceparent", given), ("tracestate", "a=b")])
+            assert b"traceparent: " + given.encode() in head and b"tracestate: a=b" in head, head
+            _, head = router.get(fields=[("traceparent", "00-bad"), ("tracestate", "a=b")])
+            assert head.count(b"traceparent: 00-") == 1 and b"bad" not in head and b"tracestate" not in head, head
+            records = eventually("three lines", lambda: len(lines_of(log)) == 3 and records_of(log))
+            assert ids[0].decode() in [r["request_id"] for r in records]
+            assert given[3:35] in [r["trace_id"] for r in records]
+        finally:
+            os.unlink(log)
+
+
+def a_trusted_proxy_keeps_its_ids(programs):
+    with scene(programs, "--trusted-proxies=127.0.0.0/8") as (router, service, folder):
+        _, head = router.get(fields=[("X-Request-Id", "from-the-edge")])
+        assert b"X-Request-Id: from-the-edge" in head and head.count(b"X-Request-Id") == 1
+        assert b"traceparent" not in head
+
+
+# --- the access log ---
+
+
+def every_request_gets_a_line(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    try:
+        with scene(programs, f"--access-log={log}") as (router, service, _):
+            router.get("/a?b=c", [("User-Agent", 'q"\\\xe9'), ("Referer", "http://r/")])
+            router.get("/vanish")
+            router.get("/" + "x" * 4000)
+            router.send(b"GET /bad HTTP/1.1\r\nHost: a b\r\n\r\n")
+            records = eventually("four lines", lambda: len(lines_of(log)) == 4 and records_of(log))
+            by = {r.get("target", "")[:8]: r for r in records}
+            r = by["/a?b=c"]
+            assert r["status"] == 200 and r["method"] == "GET" and r["protocol"] == "HTTP/1.1", r
+            assert r["peer"] == "127.0.0.1" and r["host"] == "web.example" and r["service"] == "web", r
+            assert r["version"] == "1.0.0" and r["endpoint"] == f"e{service.port}", r
+            assert r["user_agent"] == 'q"\\\ufffd' and r["referer"] == "http://r/", r
+            assert 0 <= r["first_byte_s"] <= r["duration_s"] < 5 and r["bytes_out"] > 50, r
+            assert by["/vanish"]["status"] == 502 and by["/vanish"]["reason"], by["/vanish"]
+            long = by["/xxxxxxx"]["target"]
+            assert 500 < len(long) < 2000 and long.endswith("..."), len(long)
+            assert by["GET /bad"]["status"] == 400, by
+        with scene(programs, f"--access-log={log}", "--access-format=combined") as (router, service, _):
+            os.truncate(log, 0)
+            router.get("/a?b=c", [("User-Agent", 'a"b')])
+            (line,) = eventually("a line", lambda: lines_of(log))
+            assert re.fullmatch(rb'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
+                                rb'"GET /a\?b=c HTTP/1\.1" 200 \d+ "-" "a\\x22b"', line), line
+    finally:
+        shutil.rmtree(folder)
+
+
+def ordinary_requests_are_sampled_and_failures_are_not(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    try:
+        with scene(programs, f"--access-log={log}", "--access-sample=10", "--workers=1") as (router, service, _):
+            for i in range(100):
+                router.get("/ok")
+            for i in range(5):
+                router.get("/vanish")
+            eventually("15 lines", lambda: len(lines_of(log)) == 15)
+            assert sorted(r["target"] for r in records_of(log)) == ["/ok"] * 10 + ["/vanish"] * 5
+    finally:
+        shutil.rmtree(folder)
+
+
+def a_moved_file_is_opened_again(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    try:
+        with scene(programs, f"--access-log={log}") as (router, service, _):
+            router.get("/one")
+            eventually("a line", lambda: lines_of(log))
+            os.rename(log, log + ".1")
+            router.process.send_signal(signal.SIGUSR1)
+            eventually("the file is there again", lambda: os.path.exists(log))
+            router.get("/two")
+            eventually("a line", lambda: lines_of(log))
+            assert [r["target"] for r in records_of(log)] == ["/two"]
+            os.rename(log, log + ".2")  # nobody says so
+            eventually("the file is there again", lambda: os.path.exists(log))
+            router.get("/three")
+            eventually("a line", lambda: lines_of(log))
+            assert [r["target"] for p in (".1", ".2", "") for r in records_of(log + p)] == ["/one", "/two", "/three"]
+    finally:
+        shutil.rmtree(folder)
+
+
+def a_full_disk_costs_lines_and_no_request(programs):
+    """A file that may not grow; when it may again, it is written again, and no line is torn."""
+    import resource
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+    try:
+        with scene(programs, f"--access-log={log}", preexec=limit) as (router, service, _):
+            for i in range(200):
+                assert router.get(f"/{i}")[0] == 200
+            eventually("it is noticed", lambda: "can't write the access log" in router.said())
+            m = router.metrics()
+            assert prometheus_text.value(m, "stagecoach_router_access_log_failing") == 1
+            resource.prlimit(router.process.pid, resource.RLIMIT_FSIZE,
+                             (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            asked = 200
+
+            def is_written_again():
+                nonlocal asked
+                asked += 1
+                time.sleep(0.1)
+                return router.get("/after")[0] == 200 and b"/after" in b"".join(lines_of(log))
+
+            eventually("it is written again", is_written_again)
+            time.sleep(0.5)  # what was asked last is written, too
+            m = router.metrics()
+            written = prometheus_text.value(m, "stagecoach_router_access_log_lines_total")
+            dropped = prometheus_text.value(m, "stagecoach_router_access_log_dropped_total")
+            assert dropped > 0 and written + dropped == asked, (written, dropped, asked)
+            whole = torn = 0
+            for line in lines_of(log):
+                try:
+                    json.loads(line)
+                    whole += 1
+                except ValueError:
+                    torn += 1
+            assert whole == written and torn <= 1, (whole, written, torn)
+            assert router.said().count("can't write the access log") == 1
+    finally:
+        shutil.rmtree(folder)
+
+
+def a_pipe_that_nobody_reads_holds_nobody_up(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    pipe = os.path.join(folder, "pipe")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with scene(programs, f"--access-log={pipe}") as (router, service, _):
+            r = subprocess.run([programs.load, "--connections=8", "--requests=20000", f"--connect=127.0.0.1:{router.port}"],
+                               capture_output=True, check=True)
+            assert json.loads(r.stdout)["failed"] == 0
+            eventually("lines are dropped", lambda: prometheus_text.value(
+                router.metrics(), "stagecoach_router_access_log_dropped_total") > 0)
+            began = time.monotonic()
+            assert router.stop() == 0 and time.monotonic() - began < 10
+            router.process.poll = lambda: None  # it was told to end
+    finally:
+        os.close(reader)
+        shutil.rmtree(folder)
+
+
+def a_log_that_can_t_be_opened_refuses_the_start(programs):
+    for setting, words in (("--access-log=/nonexistent/x.log", "can't open the access log"),
+                           ("--access-format=xml", "must be json or combined")):
+        r = subprocess.run([programs.routerd, "--listen=127.0.0.1:0", "--status=", "--table=/dev/null", setting],
+                           capture_output=True, timeout=READY_S)
+        assert r.returncode != 0 and words in r.stderr.decode(), r.stderr.decode()
+
+
+TESTS = [
+    metrics_are_what_prometheus_reads,
+    status_is_json_and_the_rest_is_refused,
+    who_reads_slowly_or_not_at_all_holds_nobody_up,
+    ten_thousand_endpoints_are_told_in_pieces,
+    counts_add_up_under_load,
+    requests_get_ids,
+    a_trusted_proxy_keeps_its_ids,
+    every_request_gets_a_line,
+    ordinary_requests_are_sampled_and_failures_are_not,
+    a_moved_file_is_opened_again,
+    a_full_disk_costs_lines_and_no_request,
+    a_pipe_that_nobody_reads_holds_nobody_up,
+    a_log_that_can_t_be_opened_refuses_the_start,
+]
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--routerd", required=True)
+    p.add_argument("--load", required=True)
+    p.add_argument("--service", required=True)
+    p.add_argument("names", nargs="*")
+    programs = p.parse_args()
+    failed = 0
+    for test in TESTS:
+        if programs.names and test.__name__ not in programs.names:
+            continue
+        began = time.monotonic()
+        try:
+            test(programs)
+            print(f"ok      {test.__name__}  {time.monotonic() - began:.1f} s", flush=True)
+        except Exception as e:  # the next one is tried all the same
+            failed += 1
+            import traceback
+            traceback.print_exc(limit=-4)
+            print(f"FAILED  {test.__name__}: {type(e).__name__}: {e}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
