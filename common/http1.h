@@ -237,6 +237,10 @@ enum http1_body_event http1_body_next(struct http1_body *body, const char *data,
     struct http1_slice *ret_data, struct http1_fault *fault);
 void http1_body_end(struct http1_body *body); /* the trailers are done */
 bool http1_body_is_whole(const struct http1_body *body);
+/* How much of a body with a Content-Length is still to come, 0 of others; and that so much came another way (no more than
+ * that). */
+uint64_t http1_body_left(const struct http1_body *body);
+void http1_body_pass(struct http1_body *body, uint64_t n);
 bool http1_body_is_at_trailers(const struct http1_body *body);
 /* The connection ended: is the body whole now? Only HTTP1_BODY_CLOSE ends so. */
 bool http1_body_eof(struct http1_body *body);

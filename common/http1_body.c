@@ -188,6 +188,18 @@ void http1_body_end(struct http1_body *body)
     body->state = BODY_WHOLE;
 }
 
+uint64_t http1_body_left(const struct http1_body *body)
+{
+    return body->kind == HTTP1_BODY_LENGTH ? body->left : 0;
+}
+
+void http1_body_pass(struct http1_body *body, uint64_t n)
+{
+    body->left -= n;
+    if (body->left == 0)
+        body->state = BODY_WHOLE;
+}
+
 bool http1_body_is_whole(const struct http1_body *body)
 {
     return body->state == BODY_WHOLE;

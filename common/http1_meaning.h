@@ -15,6 +15,7 @@ static inline enum http1_result http1_refuse(struct http1_fault *fault, int stat
 static inline void http1_head_reset(struct http1_head *head)
 {
     memset(head, 0, offsetof(struct http1_head, fields));
+    head->authority.ptr = head->host.ptr = ""; /* empty, but there: for those who copy it */
     head->port = -1;
 }
 

@@ -347,6 +347,49 @@ ssize_t wire_write(struct wire *wire, const void *data, size_t len)
     return wire_writev(wire, &(struct iovec){ .iov_base = (void *)data, .iov_len = len }, 1);
 }
 
+ssize_t wire_splice_in(struct wire *wire, int pipe, size_t len)
+{
+    if (!wire_is_open(wire) || wire->tls)
+        return -ENOTCONN;
+    if (wire->connecting || !wire->readable)
+        return wait_for_event(wire);
+    ssize_t n = splice(wire->fd, NULL, pipe, NULL, len, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n >= 0)
+        return n;
+    if (errno != EAGAIN)
+        return -errno;
+    wire->readable = false;
+    return wait_for_event(wire);
+}
+
+ssize_t wire_splice_out(struct wire *wire, int pipe, size_t len)
+{
+    if (!wire_is_open(wire) || wire->tls)
+        return -ENOTCONN;
+    if (wire->connecting || !wire->writable)
+        return wait_for_event(wire);
+    ssize_t n = splice(pipe, NULL, wire->fd, NULL, len, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n >= 0)
+        return n;
+    if (errno != EAGAIN)
+        return -errno;
+    wire->writable = false;
+    return wait_for_event(wire);
+}
+
+bool wire_is_quiet(struct wire *wire)
+{
+    char byte;
+    if (wire->eof || wire->broken || !wire_is_open(wire))
+        return false;
+    if (!wire->readable)
+        return true;
+    if (wire->tls || recv(wire->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+        return false;
+    wire->readable = false;
+    return true;
+}
+
 void wire_shutdown_write(struct wire *wire)
 {
     if (!wire_is_open(wire))

@@ -106,6 +106,12 @@ ssize_t wire_read(struct wire *wire, void *buf, size_t len);
 #define WIRE_IOV_MAX 16
 ssize_t wire_writev(struct wire *wire, const struct iovec *iov, int n);
 ssize_t wire_write(struct wire *wire, const void *data, size_t len);
+/* Plain wires only: between the socket and a pipe, without a copy. As wire_read and wire_writev; the pipe has to be empty
+ * before, or -EAGAIN may mean that it is full. */
+ssize_t wire_splice_in(struct wire *wire, int pipe, size_t len);
+ssize_t wire_splice_out(struct wire *wire, int pipe, size_t len);
+/* Nothing waits to be read, and no end; asks the kernel if it isn't known. */
+bool wire_is_quiet(struct wire *wire);
 /* Ends our direction, after what was written. TLS: close_notify first. */
 void wire_shutdown_write(struct wire *wire);
 /* Sent bytes have been repeated WIRE_UNHEARD_REPEATS times without a word from the peer: its host is gone, or the

@@ -215,6 +215,12 @@ static bool is_congested(void *client)
     return c->out.bytes > 0;
 }
 
+static struct wire *direct(void *client)
+{
+    struct conn_h1 *c = client;
+    return c->out.bytes > 0 || c->wire.tls || c->chunked ? NULL : &c->wire;
+}
+
 static void credit(void *client)
 {
     conn_h1_go_on(client);
@@ -249,6 +255,7 @@ const struct client_ops conn_h1_ops = {
     .informational = informational,
     .reset = reset,
     .is_congested = is_congested,
+    .direct = direct,
     .credit = credit,
     .done = done,
 };

@@ -53,6 +53,9 @@ struct client_ops {
     /* The answer can't be completed: what went out must not look whole. */
     void (*reset)(void *client, const char *reason);
     bool (*is_congested)(void *client);
+    /* Where content may go without us: the client's wire, while it is plain, takes content as it is and nothing waits
+     * before it. NULL, also for the function: nowhere. */
+    struct wire *(*direct)(void *client);
     /* exchange_wants_content() is true again. */
     void (*credit)(void *client);
     /* The exchange is over and forgets its client; what was answered is whole. */
@@ -195,6 +198,9 @@ void exchange_fail_with(struct exchange *ex, const struct own_answer *answer, co
 void exchange_finish(struct exchange *ex);
 /* exchange_answer.c */
 void exchange_read_answer(struct exchange *ex);
+/* exchange_splice.c: a piece of a large answer, socket to socket. False: nothing to do now, or the exchange is over. */
+bool exchange_may_splice(struct exchange *ex);
+bool exchange_splice_answer(struct exchange *ex);
 /* exchange.c: the upstream connection broke before anything of the answer came. */
 void exchange_broken(struct exchange *ex, bool connecting, const char *reason);
 void exchange_arm(struct exchange *ex);

@@ -12,6 +12,7 @@
 #include "routerd/queue.h"
 #include "routerd/routerd.h"
 #include "routerd/settings.h"
+#include "routerd/splice.h"
 #include "routerd/upconn.h"
 #include "routerd/worker.h"
 
@@ -199,6 +200,7 @@ static void final_head(struct exchange *ex, struct input *in)
     ex->answer_keeps = head->keep_alive;
     exchange_judge_answer(ex);
     http1_body_init(&ex->body, head->body, head->content_length);
+    ex->up->answers_large = http1_body_left(&ex->body) >= SPLICE_MIN;
     ex->state = EXCHANGE_ANSWERING;
     if (upgrade)
         become_tunnel(ex);
@@ -293,7 +295,10 @@ static bool read_once(struct exchange *ex)
     struct worker *worker = ex->worker;
     struct upconn *up = ex->up;
     struct input in = { .data = worker->buffer };
-    size_t max = ex->client_slow ? WORKER_SLOW_READ : WORKER_BUFFER;
+    size_t max = ex->client_slow ? WORKER_SLOW_READ
+        : up->answers_large && ex->state == EXCHANGE_ASKING && ex->ops->direct && !ex->client_tls
+        ? SPLICE_HEAD_READ
+        : WORKER_BUFFER;
     if (up->in) {
         in.len = up->in->end - up->in->start;
         memcpy(in.data, up->in->data + up->in->start, in.len);
@@ -330,7 +335,7 @@ void exchange_read_answer(struct exchange *ex)
         if (is_over(ex) || ex->state == EXCHANGE_PICKING || ex->state == EXCHANGE_CONNECTING ||
             !ex->up->wire.readable || ex->ops->is_congested(ex->client))
             return;
-        if (!read_once(ex))
+        if (exchange_may_splice(ex) ? !exchange_splice_answer(ex) : !read_once(ex))
             return;
     }
     if (!is_over(ex) && ex->up->wire.readable)

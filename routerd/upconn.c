@@ -90,9 +90,8 @@ void upconn_give_back(struct upconn *up)
     struct endpoint_local *local = local_of(up);
     uint32_t n_idle = atomic_load_explicit(&local->n_idle, memory_order_relaxed);
     uint32_t cap = (uint32_t)worker->settings->idle_per_endpoint;
-    bool clean = up->connected && !up->in && !up->wire.eof && !up->wire.broken && !up->wire.readable &&
-        cap > 0 && !worker->stopping &&
-        !atomic_load_explicit(&up->endpoint->draining, memory_order_relaxed);
+    bool clean = up->connected && !up->in && cap > 0 && !worker->stopping &&
+        !atomic_load_explicit(&up->endpoint->draining, memory_order_relaxed) && wire_is_quiet(&up->wire);
     if (!clean) {
         upconn_close(up);
         return;

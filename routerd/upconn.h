@@ -30,6 +30,7 @@ struct upconn {
     int64_t idle_since_us;
     bool reused; /* has carried an exchange before this one */
     bool connected;
+    bool answers_large; /* the last one was worth splicing */
     bool closed;
     struct block *in; /* the beginning of a head */
 };

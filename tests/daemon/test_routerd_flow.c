@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -275,6 +276,162 @@ static void a_slow_reader_that_moves_is_not_cut_off(void **state)
     close(service);
 }
 
+/* --- large answers --------------------------------------------------------------------------------------- */
+
+static void service_send_large(int fd, size_t n, size_t announced)
+{
+    char *head = xasprintf("HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", announced);
+    char *content = pattern(n);
+    send_all(fd, head, strlen(head));
+    send_all(fd, content, n);
+    free(content);
+    free(head);
+}
+
+struct reader {
+    int fd;
+    size_t wanted, got, wrong;
+    int pause_ms;
+};
+
+/* Behind the head: content of the pattern. */
+static void *read_large(void *arg)
+{
+    struct reader *r = arg;
+    char block[65536], head[4096];
+    size_t n = 0;
+    char *end = NULL;
+    while (!end && n < sizeof(head)) {
+        ssize_t got = recv(r->fd, head + n, 1, 0);
+        if (got <= 0)
+            return NULL;
+        n += (size_t)got;
+        end = memmem(head, n, "\r\n\r\n", 4);
+    }
+    while (r->got < r->wanted) {
+        size_t left = r->wanted - r->got;
+        ssize_t got = recv(r->fd, block, left < sizeof(block) ? left : sizeof(block), 0);
+        if (got <= 0)
+            break;
+        for (ssize_t i = 0; i < got; i++)
+            r->wrong += (unsigned char)block[i] != byte_at(r->got + (size_t)i);
+        r->got += (size_t)got;
+        if (r->pause_ms > 0)
+            sleep_ms(r->pause_ms);
+    }
+    return NULL;
+}
+
+static void send_while_reading(int service, struct reader *r, size_t n, size_t announced)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_large, r), 0);
+    service_send_large(service, n, announced);
+    if (n < announced)
+        close(service);
+    pthread_join(thread, NULL);
+}
+
+/* Over one connection on either side, small ones in between: nothing of one gets into another. */
+static void large_answers_and_their_neighbours_are_whole(void **state)
+{
+    static const size_t sizes[] = { 40000, 49152, 57345, 100000, 262144, 300000, 1 << 20, 5000001, 65536 };
+    static const char small[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+                                "3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
+    int client = client_open(router->port), service = -1;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        client_send(client, GET("/"));
+        if (service < 0)
+            service = service_accept();
+        service_read_head(service);
+        struct reader r = { .fd = client, .wanted = sizes[i] };
+        send_while_reading(service, &r, sizes[i], sizes[i]);
+        assert_int_equal(r.got, sizes[i]);
+        assert_int_equal(r.wrong, 0);
+
+        client_send(client, GET("/"));
+        service_read_head(service); /* the same connection */
+        send_all(service, small, sizeof(small) - 1);
+        struct answer a = client_read(client, false);
+        assert_true(a.whole);
+        assert_string_equal(strbuf_str(&a.content), "abc");
+        assert_non_null(strstr(strbuf_str(&a.trailers), "X-Sum: 1"));
+        answer_done(&a);
+    }
+    close(client);
+    close(service);
+}
+
+static void a_large_answer_is_whole_for_a_slow_reader(void **state)
+{
+    enum { SIZE = 2000000 };
+    int client = client_open(router->port), small = 32768;
+    setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    client_send(client, GET("/"));
+    int service = service_begin();
+    struct reader r = { .fd = client, .wanted = SIZE, .pause_ms = 2 };
+    send_while_reading(service, &r, SIZE, SIZE);
+    assert_int_equal(r.got, SIZE);
+    assert_int_equal(r.wrong, 0);
+    /* And the connection goes on. */
+    client_send(client, GET("/"));
+    service_read_head(service);
+    send_all(service, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+    struct answer a = client_read(client, false);
+    assert_true(a.whole);
+    answer_done(&a);
+    close(client);
+    close(service);
+}
+
+static void a_large_answer_that_is_cut_does_not_look_whole(void **state)
+{
+    enum { SENT = 700000, ANNOUNCED = 900000 };
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    struct reader r = { .fd = client, .wanted = ANNOUNCED };
+    send_while_reading(service, &r, SENT, ANNOUNCED);
+    assert_true(r.got <= SENT);
+    assert_int_equal(r.wrong, 0);
+    char byte;
+    assert_true(recv(client, &byte, 1, 0) <= 0); /* and nothing more can come */
+    close(client);
+}
+
+/* Bytes behind a large answer belong to nobody: the connection that brought them is not used again. */
+static void bytes_behind_a_large_answer_reach_nobody(void **state)
+{
+    enum { SIZE = 200000 };
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    char *head = xasprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
+    char *text = xmalloc(SIZE + 256);
+    size_t n = (size_t)snprintf(text, 256, "%s", head);
+    for (size_t i = 0; i < SIZE; i++)
+        text[n++] = (char)byte_at(i);
+    n += (size_t)snprintf(text + n, 128, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged");
+    struct reader r = { .fd = client, .wanted = SIZE };
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_large, &r), 0);
+    send_all(service, text, n);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.got, SIZE);
+    assert_int_equal(r.wrong, 0);
+    client_send(client, GET("/"));
+    int other = service_begin();
+    send_all(other, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+    struct answer a = client_read(client, false);
+    assert_string_equal(strbuf_str(&a.content), "ok");
+    answer_done(&a);
+    free(text);
+    free(head);
+    close(client);
+    close(service);
+    close(other);
+}
+
 /* --- connections to services ----------------------------------------------------------------------------- */
 
 /* What a burst leaves above the cap goes soon, the rest stays. */
@@ -315,6 +472,10 @@ int main(void)
         cmocka_unit_test(a_service_that_resets_inside_its_answer_resets_the_client),
         cmocka_unit_test(bytes_and_a_reset_in_a_tunnel_end_it),
         cmocka_unit_test(a_slow_reader_that_moves_is_not_cut_off),
+        cmocka_unit_test(large_answers_and_their_neighbours_are_whole),
+        cmocka_unit_test(a_large_answer_is_whole_for_a_slow_reader),
+        cmocka_unit_test(a_large_answer_that_is_cut_does_not_look_whole),
+        cmocka_unit_test(bytes_behind_a_large_answer_reach_nobody),
         cmocka_unit_test(what_a_burst_leaves_over_is_closed_soon),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
