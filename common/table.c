@@ -270,16 +270,6 @@ int table_check_services(struct table *part, struct error *err)
     return result;
 }
 
-char *table_route_key(const struct table_route *route)
-{
-    const char *path = route->path ? route->path : "/";
-    size_t len = strlen(path);
-
-    if (len > 0 && path[len - 1] == '/')
-        len--;
-    return xasprintf("%s%.*s", route->host, (int)len, path);
-}
-
 static int check_routes(struct table *table, const struct map *services, struct error *err)
 {
     struct map *known = map_new(NULL);
@@ -289,6 +279,8 @@ static int check_routes(struct table *table, const struct map *services, struct 
         struct table_route *route = &table->routes[i];
         char *key _cleanup_(free_ptr) = table_route_key(route);
         result = table_route_check(route, key, err);
+        if (result < 0)
+            error_prefix(err, "table");
         if (result == 0 && route->service && !map_get(services, route->service))
             result = error_set(err, -EINVAL,
                 "table: the route %s leads to the service %s, which is not there", key, route->service);
@@ -338,11 +330,6 @@ bool table_needs_2(const struct table *table)
             return true;
     }
     return false;
-}
-
-void table_route_init(struct table_route *route)
-{
-    schema_set_fallbacks(&table_route_schema, route);
 }
 
 void table_service_init(struct table_service *service)

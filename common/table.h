@@ -76,11 +76,8 @@ void table_clear(struct table *table);
 
 /* Does it say more than routers of the first version understand: rules of routes, health and limits of services? */
 bool table_needs_2(const struct table *table);
-/* Rows (zeroed) as if nothing was said of them. */
-void table_route_init(struct table_route *route);
+/* A service (zeroed) as if nothing was said of it. */
 void table_service_init(struct table_service *service);
-/* "www.example.com/shop": what tells routes apart; "/shop" and "/shop/" take the same requests. Caller frees. */
-char *table_route_key(const struct table_route *route);
 
 /* Ranges in declared order for whole weights, in place of the ranges there; the last one with a weight ends at
  * 2^32 - 1. The weights become -1: what they said is in the ranges. */

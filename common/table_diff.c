@@ -13,7 +13,8 @@
 #include "common/sha256.h"
 #include "common/strv.h"
 
-#define SUM_DIGITS 32
+#define SUM_DIGITS   32
+#define FILTER_WORDS 64
 
 /* --- the shape ------------------------------------------------------------------------------------------- */
 
@@ -45,6 +46,7 @@ struct kind {
     const struct schema *schema;
     size_t size, sum_offset;
     void (*print_key)(const void *row, struct strbuf *out);
+    const char *(*begin)(const void *row); /* what the key begins with, up to a "/" */
 };
 
 /* As table_route_key() of table.c says it, without memory of its own. */
@@ -64,10 +66,20 @@ static void print_service_key(const void *row, struct strbuf *out)
     strbuf_adds(out, ((const struct table_service *)row)->name);
 }
 
+static const char *begin_of_route(const void *row)
+{
+    return ((const struct table_route *)row)->host;
+}
+
+static const char *begin_of_service(const void *row)
+{
+    return ((const struct table_service *)row)->name;
+}
+
 static const struct kind route_kind = { "route", &table_route_schema, sizeof(struct table_route),
-    offsetof(struct table_route, sum), print_route_key };
+    offsetof(struct table_route, sum), print_route_key, begin_of_route };
 static const struct kind service_kind = { "service", &table_service_schema, sizeof(struct table_service),
-    offsetof(struct table_service, sum), print_service_key };
+    offsetof(struct table_service, sum), print_service_key, begin_of_service };
 
 /* Rows of one kind, where a table or a diff has them. */
 struct rows {
@@ -104,6 +116,11 @@ static struct table_sum *sum_of(const struct kind *kind, void *row)
 {
     return (struct table_sum *)(void *)((char *)row + kind->sum_offset);
 }
+
+/* clang-format off */
+#define ROUTES_OF(t)   rows_of(&route_kind, &(t)->routes, &(t)->n_routes, NULL)
+#define SERVICES_OF(t) rows_of(&service_kind, &(t)->services, &(t)->n_services, NULL)
+/* clang-format on */
 
 /* --- sums ------------------------------------------------------------------------------------------------- */
 
@@ -164,6 +181,24 @@ void table_sum_rows(struct table *table)
     sum_all(&services, &table->sum, &text);
 }
 
+static void take_rows(const struct rows *from, const struct rows *to)
+{
+    for (size_t i = 0; i < *from->n && i < *to->n; i++)
+        if (schema_equal(from->kind->schema, row_at(from, i), row_at(to, i)))
+            *sum_of(to->kind, row_at(to, i)) = *sum_of(from->kind, row_at(from, i));
+}
+
+void table_sum_as(struct table *table, const struct table *like)
+{
+    struct table *from = (struct table *)(uintptr_t)like;
+    struct rows from_routes = ROUTES_OF(from), from_services = SERVICES_OF(from);
+    struct rows routes = ROUTES_OF(table), services = SERVICES_OF(table);
+
+    take_rows(&from_routes, &routes);
+    take_rows(&from_services, &services);
+    table_sum_rows(table);
+}
+
 /* --- making ----------------------------------------------------------------------------------------------- */
 
 static const char *key_of(const struct rows *rows, size_t i, struct strbuf *text)
@@ -181,6 +216,13 @@ static void add_copy(const struct rows *to, size_t *cap, const void *row)
     *sum_of(to->kind, copy) = *sum_of(to->kind, (void *)(uintptr_t)row);
 }
 
+/* Most rows stay where they are. */
+static bool is_same_at(const struct rows *a, const struct rows *b, size_t i)
+{
+    return i < *a->n && i < *b->n &&
+        table_sum_is_equal(sum_of(a->kind, row_at(a, i)), sum_of(b->kind, row_at(b, i)));
+}
+
 static void make_rows(const struct rows *base, const struct rows *next, const struct rows *ret)
 {
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
@@ -188,8 +230,11 @@ static void make_rows(const struct rows *base, const struct rows *next, const st
     size_t cap = 0;
 
     for (size_t i = 0; i < *base->n; i++)
-        map_set(before, key_of(base, i, &text), row_at(base, i));
+        if (!is_same_at(base, next, i))
+            map_set(before, key_of(base, i, &text), row_at(base, i));
     for (size_t i = 0; i < *next->n; i++) {
+        if (is_same_at(base, next, i))
+            continue;
         void *old = map_steal(before, key_of(next, i, &text)), *row = row_at(next, i);
         if (!old || !table_sum_is_equal(sum_of(base->kind, old), sum_of(next->kind, row)))
             add_copy(ret, &cap, row);
@@ -198,11 +243,6 @@ static void make_rows(const struct rows *base, const struct rows *next, const st
         strv_push(ret->removed, it.key);
     map_free(before);
 }
-
-/* clang-format off */
-#define ROUTES_OF(t)   rows_of(&route_kind, &(t)->routes, &(t)->n_routes, NULL)
-#define SERVICES_OF(t) rows_of(&service_kind, &(t)->services, &(t)->n_services, NULL)
-/* clang-format on */
 
 void table_diff_make(const struct table *base_table, const struct table *next_table, struct table_diff *ret)
 {
@@ -252,6 +292,8 @@ int table_diff_read(const char *text, size_t len, struct table_diff *ret, struct
     for (size_t i = 0; i < ret->n_routes && result == 0; i++) {
         _cleanup_(free_ptr) char *key = table_route_key(&ret->routes[i]);
         result = table_route_check(&ret->routes[i], key, err);
+        if (result < 0)
+            error_prefix(err, "diff");
     }
     if (result < 0) {
         table_diff_clear(ret);
@@ -275,7 +317,18 @@ struct plan {
     struct target *removed, *rows; /* as diff.removed and diff.items */
     size_t n_removed;
     struct map *by_key; /* → one of the above */
+    uint64_t begins[FILTER_WORDS];
 };
+
+/* The first look at a row of a large table: does any key begin as its own? */
+static unsigned filter_bit(const char *begin)
+{
+    uint32_t h = 2166136261;
+
+    for (; *begin && *begin != '/'; begin++)
+        h = (h ^ (unsigned char)*begin) * 16777619;
+    return (h ^ h >> 15) % (FILTER_WORDS * 64);
+}
 
 static int plan_name(struct plan *plan, const char *key, struct target *target, struct error *err)
 {
@@ -283,6 +336,8 @@ static int plan_name(struct plan *plan, const char *key, struct target *target, 
     if (map_get(plan->by_key, key))
         return error_set(err, -EINVAL, "diff: it names the %s %s twice", plan->diff.kind->what, key);
     map_set(plan->by_key, key, target);
+    unsigned bit = filter_bit(key);
+    plan->begins[bit / 64] |= UINT64_C(1) << bit % 64;
     return 0;
 }
 
@@ -300,7 +355,10 @@ static int plan_make(struct plan *plan, const struct rows *table, const struct r
     for (size_t i = 0; i < *diff->n && result == 0; i++)
         result = plan_name(plan, key_of(diff, i, &text), &plan->rows[i], err);
     for (size_t i = 0; i < *table->n && result == 0 && map_size(plan->by_key) > 0; i++) {
-        struct target *target = map_get(plan->by_key, key_of(table, i, &text));
+        unsigned bit = filter_bit(table->kind->begin(row_at(table, i)));
+        struct target *target = plan->begins[bit / 64] & UINT64_C(1) << bit % 64
+            ? map_get(plan->by_key, key_of(table, i, &text))
+            : NULL;
         if (target)
             target->at = i;
     }

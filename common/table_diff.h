@@ -29,6 +29,8 @@ struct table_diff {
 
 /* Fills row->sum of every row that has none, and table->sum. Rows that are changed by hand afterwards must lose theirs. */
 void table_sum_rows(struct table *table);
+/* The same, where many rows are those of another table that has its sums: they are taken over. */
+void table_sum_as(struct table *table, const struct table *like);
 
 /* Both have their sums (table_sum_rows). */
 void table_diff_make(const struct table *base, const struct table *next, struct table_diff *ret);

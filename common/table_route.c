@@ -33,7 +33,7 @@ static bool is_field_value(const char *s)
     return http1_is_field_value(s, strlen(s));
 }
 
-static bool is_method(const char *s)
+bool table_is_method(const char *s)
 {
     return strlen(s) <= HTTP1_METHOD_MAX && http1_is_token(s, strlen(s)) && strcmp(s, "CONNECT") != 0 &&
         strcmp(s, "TRACE") != 0;
@@ -57,7 +57,7 @@ static const struct field field_fields[] = {
     F_STRING(struct table_field, value,  0, .check = is_field_value, .must = "what a field may hold",
         .max = TABLE_VALUE_MAX),
 };
-static const struct schema field_schema = SCHEMA("field", struct table_field, field_fields, true);
+const struct schema table_field_schema = SCHEMA("field", struct table_field, field_fields, true);
 
 static const struct field redirect_fields[] = {
     F_STRING(struct table_redirect, to,     0, .check = is_field_value, .must = "an address",
@@ -73,7 +73,7 @@ static const struct field hsts_fields[] = {
     F_BOOL(struct table_hsts, include_subdomains, FIELD_OMIT_EMPTY),
     F_BOOL(struct table_hsts, preload,            FIELD_OMIT_EMPTY),
 };
-static const struct schema hsts_schema = SCHEMA("hsts", struct table_hsts, hsts_fields, true);
+const struct schema table_hsts_schema = SCHEMA("hsts", struct table_hsts, hsts_fields, true);
 
 static const struct field route_fields[] = {
     F_STRING(struct table_route, host,    FIELD_REQUIRED, .check = is_route_host,
@@ -82,14 +82,14 @@ static const struct field route_fields[] = {
     F_STRING(struct table_route, service, 0, .check = name_is_service, .must = "the name of a service"),
     F_BOOL(struct table_route,   https,           FIELD_OMIT_EMPTY),
     F_STRUCT(struct table_route, redirect,        FIELD_OMIT_EMPTY, &redirect_schema),
-    F_STRUCT(struct table_route, hsts,            FIELD_OMIT_EMPTY, &hsts_schema),
-    F_LIST(struct table_route,   request_headers, 0, &field_schema, .max = TABLE_RULES_MAX),
-    F_LIST(struct table_route,   answer_headers,  0, &field_schema, .max = TABLE_RULES_MAX),
+    F_STRUCT(struct table_route, hsts,            FIELD_OMIT_EMPTY, &table_hsts_schema),
+    F_LIST(struct table_route,   request_headers, 0, &table_field_schema, .max = TABLE_RULES_MAX),
+    F_LIST(struct table_route,   answer_headers,  0, &table_field_schema, .max = TABLE_RULES_MAX),
     F_BOOL(struct table_route,   strip_prefix,    FIELD_OMIT_EMPTY),
     F_STRING(struct table_route, rewrite_prefix,  0, .check = name_is_path_prefix, .must = path_must),
     F_INT(struct table_route,    body_size,       FIELD_OMIT_EMPTY, -1, 0, .fallback = -1),
     F_INT(struct table_route,    timeout_ms,      FIELD_OMIT_EMPTY, 0, 86400000),
-    F_STRV(struct table_route,   methods,         0, .check = is_method,
+    F_STRV(struct table_route,   methods,         0, .check = table_is_method,
         .must = "a method other than CONNECT and TRACE", .max = TABLE_RULES_MAX),
     F_STRV(struct table_route,   allow,           0, .check = network_is,
         .must = "a network such as 10.0.0.0/8", .max = TABLE_RULES_MAX),
@@ -101,6 +101,34 @@ static const struct field route_fields[] = {
 /* clang-format on */
 
 const struct schema table_route_schema = SCHEMA("route", struct table_route, route_fields, true);
+
+/* --- rows ------------------------------------------------------------------------------------------------ */
+
+void table_route_init(struct table_route *route)
+{
+    schema_set_fallbacks(&table_route_schema, route);
+}
+
+char *table_route_key(const struct table_route *route)
+{
+    const char *path = route->path ? route->path : "/";
+    size_t len = strlen(path);
+
+    if (len > 0 && path[len - 1] == '/')
+        len--;
+    return xasprintf("%s%.*s", route->host, (int)len, path);
+}
+
+void table_routes_copy(const struct table_route *routes, size_t n, struct table_route **ret, size_t *ret_n)
+{
+    for (size_t i = 0; i < *ret_n; i++)
+        schema_clear(&table_route_schema, &(*ret)[i]);
+    free(*ret);
+    *ret_n = n;
+    *ret = n > 0 ? xcalloc(n, sizeof(**ret)) : NULL;
+    for (size_t i = 0; i < n; i++)
+        schema_copy(&table_route_schema, &routes[i], &(*ret)[i]);
+}
 
 /* --- values ---------------------------------------------------------------------------------------------- */
 
@@ -160,11 +188,10 @@ static int check_value(
 
     while (table_value_next(&at, &kind, &text, &len))
         if (kind != VALUE_TEXT && !(known & 1U << kind))
-            return error_set(
-                err, -EINVAL, "table: %s: %s can't hold $%s", where, key, table_value_names[kind]);
+            return error_set(err, -EINVAL, "%s: %s can't hold $%s", where, key, table_value_names[kind]);
     if (*at)
         return error_set(err, -EINVAL,
-            "table: %s: %s: \"$%.*s\" is no placeholder (a dollar itself is written \"$$\")", where, key,
+            "%s: %s: \"$%.*s\" is no placeholder (a dollar itself is written \"$$\")", where, key,
             (int)word_length(at + 1), at + 1);
     return 0;
 }
@@ -200,15 +227,13 @@ static int check_field(
     const char *name = field->set ? field->set : field->add ? field->add : field->remove;
 
     if (n != 1)
-        return error_set(
-            err, -EINVAL, "table: %s: each of %s must have one of set, add and remove", where, key);
+        return error_set(err, -EINVAL, "%s: each of %s must have one of set, add and remove", where, key);
     if (is_named(never, name) || (request && is_named(not_in_requests, name)))
-        return error_set(err, -EINVAL, "table: %s: %s: the field %s is the router's own", where, key, name);
+        return error_set(err, -EINVAL, "%s: %s: the field %s is the router's own", where, key, name);
     if (field->remove && field->value)
-        return error_set(
-            err, -EINVAL, "table: %s: %s: a field that is removed (%s) has no value", where, key, name);
+        return error_set(err, -EINVAL, "%s: %s: a field that is removed (%s) has no value", where, key, name);
     if (!field->remove && !field->value)
-        return error_set(err, -EINVAL, "table: %s: %s: the field %s has no value", where, key, name);
+        return error_set(err, -EINVAL, "%s: %s: the field %s has no value", where, key, name);
     return field->value
         ? check_value(where, name, field->value, request ? request_values : answer_values, err)
         : 0;
@@ -249,16 +274,14 @@ static int check_redirect(const struct table_route *route, const char *where, st
     const struct table_redirect *redirect = &route->redirect;
 
     if (!redirect->to)
-        return redirect->status == 308 ? 0
-                                       : error_set(err, -EINVAL, "table: %s: redirect has no \"to\"", where);
+        return redirect->status == 308 ? 0 : error_set(err, -EINVAL, "%s: redirect has no \"to\"", where);
     if (redirect->status > 303 && redirect->status < 307)
         return error_set(err, -EINVAL,
-            "table: %s: the status of a redirect is 301, 302, 303, 307 or 308, not %" PRId64, where,
+            "%s: the status of a redirect is 301, 302, 303, 307 or 308, not %" PRId64, where,
             redirect->status);
     if (!is_address(redirect->to))
         return error_set(err, -EINVAL,
-            "table: %s: redirect.to must begin with https://, http:// and a host, or with / and a name",
-            where);
+            "%s: redirect.to must begin with https://, http:// and a host, or with / and a name", where);
     return check_value(where, "redirect.to", redirect->to, redirect_values, err);
 }
 
@@ -269,9 +292,8 @@ static int check_end(const struct table_route *route, const char *where, struct 
 
     if (n == 1 || (n == 0 && route->https))
         return 0;
-    return error_set(err, -EINVAL,
-        "table: %s: a route leads to one of service, redirect and files, not to %s", where,
-        n == 0 ? "none" : "several");
+    return error_set(err, -EINVAL, "%s: a route leads to one of service, redirect and files, not to %s",
+        where, n == 0 ? "none" : "several");
 }
 
 static bool has_path(const struct table_route *route)
@@ -284,12 +306,11 @@ int table_route_check(const struct table_route *route, const char *where, struct
     if (!table_route_has_rules(route) && route->service)
         return 0;
     if (route->strip_prefix && route->rewrite_prefix)
-        return error_set(
-            err, -EINVAL, "table: %s: strip_prefix and rewrite_prefix exclude each other", where);
+        return error_set(err, -EINVAL, "%s: strip_prefix and rewrite_prefix exclude each other", where);
     if (route->strip_prefix && !has_path(route))
-        return error_set(err, -EINVAL, "table: %s: strip_prefix, but there is no path to strip", where);
+        return error_set(err, -EINVAL, "%s: strip_prefix, but there is no path to strip", where);
     if (route->hsts.max_age < 0 && (route->hsts.include_subdomains || route->hsts.preload))
-        return error_set(err, -EINVAL, "table: %s: hsts has no max_age", where);
+        return error_set(err, -EINVAL, "%s: hsts has no max_age", where);
     int result = check_end(route, where, err);
     if (result == 0)
         result = check_redirect(route, where, err);

@@ -70,7 +70,15 @@ struct table_route {
     struct table_sum sum;
 };
 
-extern const struct schema table_route_schema;
+extern const struct schema table_route_schema, table_hsts_schema, table_field_schema;
+
+/* A row (zeroed) as if nothing was said of it. */
+void table_route_init(struct table_route *route);
+/* "www.example.com/shop": what tells routes apart; "/shop" and "/shop/" take the same requests. Caller frees. */
+char *table_route_key(const struct table_route *route);
+/* In place of what *ret holds. */
+void table_routes_copy(const struct table_route *routes, size_t n, struct table_route **ret, size_t *ret_n);
+bool table_is_method(const char *s);
 
 /* What its keys mean together. `where` (the route's key) for messages. */
 _must_check_ int table_route_check(const struct table_route *route, const char *where, struct error *err);

@@ -62,6 +62,7 @@ const struct link_handler control_handlers[] = {
     { MSG_VERSION,         on_version },
     { MSG_IDENTITY_REVOKE, on_identity_revoke },
     { MSG_HUB_STATUS,      on_hub_status },
+    { MSG_ROUTERS,         on_routers },
     /* drones */
     { MSG_INSTANCE_REPORT, on_instance_report },
     { MSG_HOST_REPORT,     on_host_report },

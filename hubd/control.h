@@ -30,6 +30,7 @@ CONTROL_HANDLER(on_status);
 CONTROL_HANDLER(on_deps);
 CONTROL_HANDLER(on_version);
 CONTROL_HANDLER(on_hub_status);
+CONTROL_HANDLER(on_routers);
 
 /* What a list is asked for: service, service@version, host or instance. */
 struct control_filter {

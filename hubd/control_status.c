@@ -21,6 +21,7 @@
 #include "hubd/instance.h"
 #include "hubd/release.h"
 #include "hubd/rollout.h"
+#include "hubd/router.h"
 #include "hubd/session.h"
 
 /* --- status ---------------------------------------------------------------------------------------------- */
@@ -313,4 +314,28 @@ CONTROL_HANDLER(on_hub_status)
     add_item(&answer, "memory", "%" PRId64 " KiB", resident_kib());
     reply_ok(reply, &answer);
     schema_clear(msg_by_type(MSG_HUB_STATUS)->answer, &answer);
+}
+
+CONTROL_HANDLER(on_routers)
+{
+    const struct session *session = owner;
+    struct hubd *hub = session->hub;
+    struct msg_routers answer = { 0 };
+    answer.routers = xcalloc(map_size(hub->state.rows[STATE_ROUTER]) + 1, sizeof(*answer.routers));
+    state_for_each(it, &hub->state, STATE_ROUTER)
+    {
+        struct router_row *row = &answer.routers[answer.n_routers++];
+        const struct router_facts *facts = facts_router(&hub->facts, it.key);
+        const char *version = router_version(hub, it.key);
+        *row = (struct router_row){
+            .name = xstrdup(it.key),
+            .online = facts->online,
+            .version = version ? xstrdup(version) : NULL,
+            .epoch = facts->acked_epoch,
+            .seen_us = facts->seen.us,
+        };
+        schema_copy(&router_brief_schema, &facts->brief, &row->now);
+    }
+    reply_ok(reply, &answer);
+    schema_clear(msg_by_type(MSG_ROUTERS)->answer, &answer);
 }

@@ -62,6 +62,8 @@ static void set_live(struct txn *txn, const struct deploy *deploy, const struct 
     if (release) {
         strv_free(service->routes);
         service->routes = strv_copy(release->routes);
+        table_routes_copy(
+            release->route_rules, release->n_route_rules, &service->route_rules, &service->n_route_rules);
     }
 }
 

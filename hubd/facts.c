@@ -32,6 +32,7 @@ static void router_facts_free(void *p)
     struct router_facts *router = p;
     free(router->name);
     map_free(router->traffic);
+    schema_clear(&router_brief_schema, &router->brief);
     free(router);
 }
 

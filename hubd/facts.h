@@ -37,9 +37,10 @@ struct router_facts {
     bool online;
     mono_t since;
     wall_t seen;
-    int64_t acked_epoch;  /* every worker serves it */
-    int64_t report_epoch; /* of its newest traffic report */
-    struct map *traffic;  /* instance id → struct endpoint_traffic */
+    int64_t acked_epoch;       /* every worker serves it */
+    int64_t report_epoch;      /* of its newest traffic report */
+    struct map *traffic;       /* instance id → struct endpoint_traffic */
+    struct router_brief brief; /* of that report */
 };
 
 struct facts {

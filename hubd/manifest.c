@@ -24,6 +24,7 @@ static const struct field service_fields[] = {
     F_STRUCT(struct manifest_service, run, FIELD_REQUIRED, &run_spec_schema),
     F_PAIRS(struct manifest_service, depends, 0),
     F_STRV(struct manifest_service, routes, 0),
+    F_LIST(struct manifest_service, route_rules, 0, &table_route_schema),
     F_INT(struct manifest_service, instances, 0, 0, INSTANCES_MAX),
     F_STRUCT(struct manifest_service, requests, FIELD_OMIT_EMPTY, &requests_spec_schema),
 };

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/messages.h"
+#include "common/table_route.h"
 #include "hubd/requests.h"
 
 #define MANIFEST_SERVICES_MAX 100
@@ -32,6 +33,8 @@ struct manifest_service {
     struct run_spec run;
     char **depends; /* pairs NAME=RANGE; NAME is a service or "config:…" */
     char **routes;  /* "www.example.com" or "example.com/shop", host in lower case, no "/" at the end */
+    struct table_route *route_rules; /* rows of the table for those that have rules */
+    size_t n_route_rules;
     int64_t instances;
     struct requests_spec requests;
 };

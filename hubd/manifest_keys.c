@@ -12,6 +12,7 @@
 #include "common/semver.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
+#include "common/table_service.h"
 #include "hubd/manifest.h"
 
 #define PATH_MAX_ 1024 /* bytes of a health path */
@@ -109,7 +110,7 @@ static int read_health(
     return manifest_read_keys(rd, v, health_keys, ARRAY_SIZE(health_keys), "\"health\"", target);
 }
 
-/* --- depends, routes, env ---------------------------------------------------------------------------------- */
+/* --- depends, env ------------------------------------------------------------------------------------------ */
 
 static bool is_dependency(const char *name)
 {
@@ -154,43 +155,6 @@ static int read_depends(
         if (!json_is(item, JSON_STRING) || !is_range(json_string(item)))
             return manifest_bad(rd, item, "a range of versions like \"^1.2\" or \"1.x\"");
         strv_push_take(depends, xasprintf("%s=%s", json_key(item), json_string(item)));
-    }
-    return 0;
-}
-
-/* "Example.com/shop/" → "example.com/shop"; NULL if it is no route. */
-static char *route_normalise(const char *s)
-{
-    size_t host_len = strcspn(s, "/");
-    _cleanup_(free_ptr) char *host = xstrndup(s, host_len);
-    _cleanup_(free_ptr) char *path = xstrdup(s + host_len);
-    for (char *p = host; *p; p++)
-        *p = (char)tolower((unsigned char)*p);
-    size_t len = strlen(path);
-    if (len > 0 && path[len - 1] == '/')
-        path[len - 1] = '\0';
-    if ((!name_is_dns(host) && strcmp(host, "*") != 0) || (*path && !name_is_path_prefix(path)))
-        return NULL;
-    return xasprintf("%s%s", host, path);
-}
-
-static int read_routes(
-    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target)
-{
-    char ***routes = target;
-    if (!json_is(v, JSON_LIST) || json_size(v) > MANIFEST_ROUTES_MAX)
-        return manifest_bad(rd, v, key->must);
-    json_for_each(item, v)
-    {
-        _cleanup_(free_ptr) char *route =
-            json_is(item, JSON_STRING) ? route_normalise(json_string(item)) : NULL;
-        if (!route)
-            return manifest_bad_item(
-                rd, v, item, "a host name with or without a path, like \"example.com/shop\"");
-        if (strv_contains(*routes, route))
-            return error_set(
-                rd->err, -EINVAL, "%s:%d: route \"%s\" is there twice", rd->file, json_line(item), route);
-        strv_push_take(routes, steal_ptr(route));
     }
     return 0;
 }
@@ -348,7 +312,7 @@ static const struct manifest_key service_keys[] = {
     { "port",      manifest_read_bool,    SERVICE(run.port), 0, 0, NULL },
     { "health",    read_health,  SERVICE(run.health), 0, 0, NULL },
     { "depends",   read_depends, SERVICE(depends), 0, 0, "an object of at most 100 services and ranges" },
-    { "routes",    read_routes,  SERVICE(routes), 0, 0, "a list of at most 100 routes" },
+    { "routes",    manifest_read_routes, 0, 0, 0, NULL },
     { "instances", manifest_read_int,     SERVICE(instances), 0, INSTANCES_MAX, "a whole number from 0 to 1000" },
     { "env",       read_env,     SERVICE(run.env), 0, 0, "an object of at most 200 strings" },
     { "limits",    read_limits,  SERVICE(run.limits), 0, 0, NULL },

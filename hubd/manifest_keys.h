@@ -2,7 +2,7 @@
 #pragma once
 
 /* The keys of a service in stagecoach.json: what each may hold, its default, and the sentence that refuses it.
- * Readers of single values are in manifest_values.c, the tables of keys in manifest_keys.c. Only for manifest.c,
+ * Readers of single values are in manifest_values.c, the tables of keys in manifest_keys.c and manifest_routes.c. Only for manifest.c,
  * which owns files and services. Pure. */
 
 #include <stddef.h>
@@ -73,4 +73,7 @@ int manifest_read_percent(
 int manifest_read_text(
     struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target);
 int manifest_read_argv(
+    struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target);
+/* manifest_routes.c: the target is the struct manifest_service. */
+int manifest_read_routes(
     struct manifest_reader *rd, const struct json *v, const struct manifest_key *key, void *target);

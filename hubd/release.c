@@ -262,6 +262,7 @@ static void register_service(struct txn *txn, const struct release_push *push,
     release->seq = ++meta->pushes;
     release->pushed_us = push->now.us;
     release->routes = strv_copy(s->routes);
+    table_routes_copy(s->route_rules, s->n_route_rules, &release->route_rules, &release->n_route_rules);
     release->depends = strv_copy(s->depends);
     release->instances = s->instances;
     release->requests = s->requests;

@@ -366,6 +366,12 @@ void routers_pump(struct hubd *hub)
         router_pump(it.value);
 }
 
+const char *router_version(const struct hubd *hub, const char *name)
+{
+    const struct router *router = map_get(hub->routers, name);
+    return router && router->session ? link_hello(router->session->link)->version : NULL;
+}
+
 /* --- what it counts -------------------------------------------------------------------------------------- */
 
 void on_traffic_report(void *owner, struct link *link, const void *message, struct reply *reply)
@@ -377,6 +383,10 @@ void on_traffic_report(void *owner, struct link *link, const void *message, stru
     struct router_facts *facts = facts_router(&session->hub->facts, session->router->name);
     facts->seen = loop_wall(session->hub->loop);
     facts->report_epoch = m->epoch;
+    if (m->router.interval_ms > 0) {
+        schema_clear(&router_brief_schema, &facts->brief);
+        schema_copy(&router_brief_schema, &m->router, &facts->brief);
+    }
     for (size_t i = 0; i < m->n_endpoints; i++) {
         const struct endpoint_traffic *from = &m->endpoints[i];
         /* Only what the hub has put into a table. */

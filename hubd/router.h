@@ -32,4 +32,6 @@ const char *router_refusal(const struct router *router, int64_t epoch);
 /* An undecided table is dropped. */
 void router_abort(struct router *router, int64_t epoch);
 
+/* Of the program there; NULL while it is not linked. */
+const char *router_version(const struct hubd *hub, const char *name);
 void on_traffic_report(void *owner, struct link *link, const void *m, struct reply *reply);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/schema.h"
 #include "common/strv.h"
 
 void routes_split(const char *route, char **ret_host, char **ret_path)
@@ -96,18 +97,16 @@ static int64_t share_of(const struct live_release *live)
 /* There is one queue and one limit for a service: as the release wants it that has most of the traffic. */
 static void apply_requests(const struct txn *view, const struct service *service, struct table_service *ret)
 {
-    const struct release *best = NULL;
-    int64_t most = -1;
+    const struct live_release *best = NULL;
     for (size_t i = 0; i < service->live.n_releases; i++) {
         const struct live_release *live = &service->live.releases[i];
-        const struct release *release = state_release(txn_state(view), service->name, live->version);
-        if (release && share_of(live) > most) {
-            most = share_of(live);
-            best = release;
-        }
+        if (!best || share_of(live) > share_of(best))
+            best = live;
     }
-    if (best)
-        requests_apply(&best->requests, &ret->limits);
+    _cleanup_(free_ptr) char *key = best ? xasprintf("%s/%s", service->name, best->version) : NULL;
+    const struct release *release = key ? txn_get(view, STATE_RELEASE, key) : NULL;
+    if (release)
+        requests_apply(&release->requests, &ret->limits);
 }
 
 static void build_service(const struct txn *view, const struct service *service, const char *const *instances,
@@ -133,15 +132,26 @@ static void build_service(const struct txn *view, const struct service *service,
     }
 }
 
+static void make_route(const struct service *service, const char *route, struct table_route *row)
+{
+    for (size_t i = 0; i < service->n_route_rules; i++) {
+        _cleanup_(free_ptr) char *key = table_route_key(&service->route_rules[i]);
+        if (routes_are_equal(key, route)) {
+            schema_copy(&table_route_schema, &service->route_rules[i], row);
+            return;
+        }
+    }
+    *row = (struct table_route){ .service = xstrdup(service->name) };
+    table_route_init(row);
+    routes_split(route, &row->host, &row->path);
+}
+
 static void add_routes(struct table *table, size_t *cap, const struct service *service)
 {
     char *route;
     strv_for_each (route, service->routes) {
         table->routes = xgrow(table->routes, table->n_routes, cap, sizeof(*table->routes));
-        struct table_route *row = &table->routes[table->n_routes++];
-        *row = (struct table_route){ .service = xstrdup(service->name) };
-        table_route_init(row);
-        routes_split(route, &row->host, &row->path);
+        make_route(service, route, &table->routes[table->n_routes++]);
     }
 }
 

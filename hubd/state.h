@@ -14,6 +14,7 @@
 #include "common/map.h"
 #include "common/messages.h"
 #include "common/table.h"
+#include "hubd/requests.h"
 
 #define STATE_FORMAT         1
 #define SERVICE_PREVIOUS_MAX 5 /* live sets remembered for rollback */
@@ -66,6 +67,8 @@ struct service {
     char *name;
     char *app;     /* that declared it first */
     char **routes; /* "www.example.com/shop", of the release promoted last */
+    struct table_route *route_rules; /* for those that have rules */
+    size_t n_route_rules;
     struct live_set live;
     struct live_set *previous; /* newest first */
     size_t n_previous;
@@ -82,6 +85,8 @@ struct release {
     int64_t seq;   /* order of registration */
     int64_t pushed_us;
     char **routes;
+    struct table_route *route_rules;
+    size_t n_route_rules;
     char **depends;    /* pairs NAME=RANGE, NAME a service or "config:…" */
     int64_t instances; /* the manifest's number */
     struct run_spec run;

@@ -61,6 +61,7 @@ static const struct field service_fields[] = {
     F_STRING(struct service, name, FIELD_REQUIRED, .check = name_is_service, .must = "a service name"),
     F_STRING(struct service, app, FIELD_REQUIRED, .check = name_is_app, .must = "an app name"),
     F_STRV(struct service, routes, 0),
+    F_LIST(struct service, route_rules, 0, &table_route_schema),
     F_STRUCT(struct service, live, 0, &live_set_schema),
     F_LIST(struct service, previous, 0, &live_set_schema),
 };
@@ -76,6 +77,7 @@ static const struct field release_fields[] = {
     F_INT(struct release, seq, 0, 0, INT64_MAX),
     F_INT(struct release, pushed_us, 0, 0, INT64_MAX),
     F_STRV(struct release, routes, 0),
+    F_LIST(struct release, route_rules, 0, &table_route_schema),
     F_PAIRS(struct release, depends, 0),
     F_INT(struct release, instances, 0, 0, INSTANCES_MAX),
     F_STRUCT(struct release, run, FIELD_REQUIRED, &run_spec_schema),

@@ -42,7 +42,8 @@ void tables_plan(struct tables *tables, const struct txn *view, int64_t decided,
     if (!tables->has_base || tables->base.epoch != decided)
         take_base(tables, view, decided);
     table_clear(&tables->next);
-    build(view, epoch, &tables->next);
+    routes_build(view, epoch, &tables->next);
+    table_sum_as(&tables->next, &tables->base);
     tables->has_next = true;
     tables->no_diff = false;
     strbuf_done(&tables->text);

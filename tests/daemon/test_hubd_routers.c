@@ -318,6 +318,34 @@ static void a_router_of_the_first_version_gets_the_whole(void **state)
     assert_int_equal(fake_router_diffs(f->routers[1]), before);
 }
 
+static void rules_are_not_given_to_a_router_that_does_not_know_them(void **state)
+{
+    struct fleet *f = *state;
+    fleet_add_release(f, "web", "0.2.3", RELEASE_RULES);
+    fake_router_set_old(f->routers[1]);
+    fake_router_connect(f->routers[1], f->hub);
+    fleet_settle(f);
+    const char *id = fleet_deploy(f, "web@0.2.3", 2);
+    assert_string_equal(fleet_stage(f, id), "failed");
+    assert_non_null(strstr(fleet_get(f, id)->text,
+        "router r2 refuses the table: stagecoach-routerd 0.1.0 there does "
+        "not know rules of routes and limits of services (table/2)"));
+    assert_string_equal(serves(f, 0), "0.2.1");
+    assert_string_equal(serves(f, 1), "0.2.1");
+}
+
+static void rules_reach_the_routers(void **state)
+{
+    struct fleet *f = *state;
+    fleet_add_release(f, "web", "0.2.3", RELEASE_RULES);
+    const char *id = fleet_deploy(f, "web@0.2.3", 2);
+    assert_string_equal(fleet_stage(f, id), "done");
+    assert_true(fake_router_table(f->routers[0])->routes[0].https);
+    id = fleet_deploy(f, "web@0.2.2", 2);
+    assert_string_equal(fleet_stage(f, id), "done");
+    assert_false(fake_router_table(f->routers[0])->routes[0].https);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -336,6 +364,8 @@ int main(void)
         T(a_hub_without_its_drones_takes_nothing_out_of_the_table),
         T(a_lost_endpoint_leaves_the_table_and_comes_back),
         T(a_hub_that_is_older_than_a_router_gives_it_no_table),
+        T(rules_are_not_given_to_a_router_that_does_not_know_them),
+        T(rules_reach_the_routers),
         T(routers_get_what_changed),
         T(a_router_that_missed_epochs_gets_the_whole),
         T(a_router_that_refuses_a_diff_gets_the_whole),

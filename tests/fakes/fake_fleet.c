@@ -203,6 +203,16 @@ struct new_release {
     int64_t memory_bytes;
 };
 
+static void add_rule(struct release *release)
+{
+    struct table_route *row = release->route_rules = xcalloc(1, sizeof(*release->route_rules));
+    release->n_route_rules = 1;
+    table_route_init(row);
+    row->host = xstrdup(release->routes[0]);
+    row->service = xstrdup(release->service);
+    row->https = true;
+}
+
 static int decide_release(struct hubd *hub, struct txn *txn, void *arg, struct error *err)
 {
     const struct new_release *from = arg;
@@ -243,6 +253,8 @@ static int decide_release(struct hubd *hub, struct txn *txn, void *arg, struct e
         strv_push(&release->depends, from->depends);
     if (from->route)
         strv_push(&release->routes, from->route);
+    if (from->flags & RELEASE_RULES)
+        add_rule(release);
     return 0;
 }
 

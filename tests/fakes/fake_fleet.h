@@ -52,7 +52,8 @@ void fleet_start_hub(struct fleet *f);
 void fleet_connect_all(struct fleet *f);
 void fleet_connect_person(struct fleet *f, enum role role); /* instead of the one before */
 
-enum { RELEASE_WORKER = 1, RELEASE_BUILD = 2 };
+/* RELEASE_RULES: its route has one. */
+enum { RELEASE_WORKER = 1, RELEASE_BUILD = 2, RELEASE_RULES = 4 };
 void fleet_add_release(struct fleet *f, const char *service, const char *version, unsigned flags);
 /* depends and routes: may be NULL; one entry. */
 void fleet_add_release_full(struct fleet *f, const char *service, const char *version, unsigned flags,

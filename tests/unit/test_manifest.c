@@ -23,6 +23,8 @@
     " \"routes\": [ \"www.Example.com\", \"example.com/shop/\" ],\n"                                     \
     " \"instances\": 2, \"env\": { \"LOG_LEVEL\": \"info\" },\n"                                         \
     " \"limits\": { \"memory\": \"256M\", \"cpu\": \"50%\", \"tasks\": 100 },\n"                         \
+    " \"requests\": { \"at_once\": 100, \"queue\": 0, \"wait\": \"5s\", \"retry\": false, "              \
+    "\"slow_start\": \"30s\" },\n"                                                                       \
     " \"stop\": { \"signal\": \"SIGINT\", \"drain\": \"20s\", \"kill\": \"5s\" },\n"                     \
     " \"user\": \"dynamic\"\n"                                                                           \
     "} } }"
@@ -63,6 +65,11 @@ static void every_key_arrives(void **state)
     assert_int_equal(s->run.limits.memory_bytes, 256 << 20);
     assert_int_equal(s->run.limits.cpu_percent, 50);
     assert_int_equal(s->run.limits.tasks, 100);
+    assert_int_equal(s->requests.at_once, 100);
+    assert_int_equal(s->requests.queue, REQUESTS_NO_QUEUE);
+    assert_int_equal(s->requests.wait_ms, 5000);
+    assert_true(s->requests.no_retry);
+    assert_int_equal(s->requests.slow_start_ms, 30000);
     assert_int_equal(s->run.stop.signal, SIGINT);
     assert_int_equal(s->run.stop.drain_ms, 20000);
     assert_int_equal(s->run.stop.kill_ms, 5000);
@@ -127,6 +134,11 @@ static const struct { const char *name, *text; } good[] = {
     { "most instances",      WEB("\"instances\": 1000") },
     { "wildcard route",      WEB("\"routes\": [\"*.example.com\", \"*\", \"*/api\"]") },
     { "no routes",           WEB("\"routes\": []") },
+    { "route as object",     WEB("\"routes\": [{\"route\": \"a.example\"}, \"b.example\"]") },
+    { "route with rules",    WEB("\"routes\": [{\"route\": \"a.example/x\", \"https\": true, \"hsts\": {\"max_age\": 60}, "
+                                 "\"strip_prefix\": true, \"body_size\": \"10M\", \"timeout\": \"5s\", \"methods\": [\"GET\"], "
+                                 "\"request_headers\": [{\"remove\": \"Cookie\"}], "
+                                 "\"answer_headers\": [{\"set\": \"X-A\", \"value\": \"$version\"}]}]") },
     { "empty env value",     WEB("\"env\": { \"A\": \"\" }") },
     { "memory in bytes",     WEB("\"limits\": { \"memory\": 268435456 }") },
     { "memory in gigabytes", WEB("\"limits\": { \"memory\": \"2G\" }") },
@@ -209,6 +221,16 @@ static const struct { const char *name, *text, *expected; } bad[] = {
     { "route with port",   WEB("\"routes\": [\"a.example:80\"]"), "stagecoach.json:5: each of \"routes\" must be a host name with or without a path, like \"example.com/shop\", not \"a.example:80\"" },
     { "route climbs",      WEB("\"routes\": [\"a.example/../x\"]"), "stagecoach.json:5: each of \"routes\" must be a host name with or without a path, like \"example.com/shop\", not \"a.example/../x\"" },
     { "route number",      WEB("\"routes\": [\n7]"), "stagecoach.json:6: each of \"routes\" must be a host name with or without a path, like \"example.com/shop\", not 7" },
+    { "route key",         WEB("\"routes\": [{\"route\": \"a.example\", \"http\": true}]"), "stagecoach.json:5: unknown key \"http\" in a route, did you mean \"https\"?" },
+    { "route of nothing",  WEB("\"routes\": [{\"https\": true}]"), "stagecoach.json:5: a route must have a \"route\"" },
+    { "route in object",   WEB("\"routes\": [{\"route\": \"a:80\"}]"), "stagecoach.json:5: \"route\" must be a host name with or without a path, like \"example.com/shop\", not \"a:80\"" },
+    { "route twice, once with rules", WEB("\"routes\": [\"a.example\",\n{\"route\": \"a.example/\", \"https\": true}]"), "stagecoach.json:6: route \"a.example\" is there twice" },
+    { "nothing to strip",  WEB("\"routes\": [{\"route\": \"a.example\", \"strip_prefix\": true}]"), "stagecoach.json:5: a.example: strip_prefix, but there is no path to strip" },
+    { "field of ours",     WEB("\"routes\": [{\"route\": \"a.example\", \"request_headers\": [{\"set\": \"Host\", \"value\": \"x\"}]}]"), "stagecoach.json:5: a.example: request_headers: the field Host is the router's own" },
+    { "hsts key",          WEB("\"routes\": [{\"route\": \"a.example\", \"hsts\": {\"age\": 1}}]"), "stagecoach.json:5: hsts.age: is not known here" },
+    { "files of the host", WEB("\"routes\": [{\"route\": \"a.example\", \"files\": \"/etc\"}]"), "stagecoach.json:5: unknown key \"files\" in a route" },
+    { "method",            WEB("\"routes\": [{\"route\": \"a.example\", \"methods\": [\"TRACE\"]}]"), "stagecoach.json:5: each of \"methods\" must be a method other than CONNECT and TRACE, not \"TRACE\"" },
+    { "body size",         WEB("\"routes\": [{\"route\": \"a.example\", \"body_size\": \"lots\"}]"), "stagecoach.json:5: \"body_size\" must be a size from \"1\" to \"1T\", not \"lots\"" },
     { "route twice",       WEB("\"routes\": [\"a.example\",\n\"A.example/\"]"), "stagecoach.json:6: route \"a.example\" is there twice" },
     { "env list",          WEB("\"env\": [\"A=b\"]"), "stagecoach.json:5: \"env\" must be an object of at most 200 strings, not a list" },
     { "env name",          WEB("\"env\": { \"A B\": \"x\" }"), "stagecoach.json:5: \"A B\" is no name of an environment variable" },
@@ -216,6 +238,11 @@ static const struct { const char *name, *text, *expected; } bad[] = {
     { "env number",        WEB("\"env\": { \"A\": 1 }"), "stagecoach.json:5: \"A\" must be a string of at most 32 KiB, not 1" },
     { "env PORT",          WEB("\"env\": { \"PORT\": \"1\" }"), "stagecoach.json:5: \"PORT\" is set for each instance and can't be set in \"env\"" },
     { "env STAGECOACH_",   WEB("\"env\": { \"STAGECOACH_HOST\": \"1\" }"), "stagecoach.json:5: \"STAGECOACH_HOST\" is set for each instance and can't be set in \"env\"" },
+    { "requests key",      WEB("\"requests\": { \"max\": 1 }"), "stagecoach.json:5: unknown key \"max\" in \"requests\"" },
+    { "requests at once",  WEB("\"requests\": { \"at_once\": 0 }"), "stagecoach.json:5: \"at_once\" must be a whole number from 1 to 1000000, not 0" },
+    { "requests wait",     WEB("\"requests\": { \"wait\": 5 }"), "stagecoach.json:5: \"wait\" must be a duration from \"100ms\" to \"1h\", not 5" },
+    { "requests retry",    WEB("\"requests\": { \"retry\": 2 }"), "stagecoach.json:5: \"retry\" must be true or false, not 2" },
+    { "requests of a worker", WEB("\"port\": false, \"requests\": {}"), "stagecoach.json:5: \"requests\" needs a port, and \"web\" has \"port\": false" },
     { "limits key",        WEB("\"limits\": { \"mem\": \"1M\" }"), "stagecoach.json:5: unknown key \"mem\" in \"limits\"" },
     { "memory",            WEB("\"limits\": { \"memory\": \"lots\" }"), "stagecoach.json:5: \"memory\" must be a size from \"4M\" to \"16T\", not \"lots\"" },
     { "memory small",      WEB("\"limits\": { \"memory\": \"1K\" }"), "stagecoach.json:5: \"memory\" must be a size from \"4M\" to \"16T\", not \"1K\"" },

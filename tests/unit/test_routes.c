@@ -113,6 +113,62 @@ static void what_a_transaction_changes_is_in_its_table_and_not_in_the_state(void
     state_done(&state);
 }
 
+/* 0.2.1 gets a quarter: what it wants counts for nothing, what 0.2.2 wants does. */
+static void requests_are_given_as_the_release_with_most_traffic_wants_them(void **unused)
+{
+    struct state state;
+    load(&state);
+    struct txn *txn = txn_new(&state);
+    struct service *web = txn_edit(txn, STATE_SERVICE, "web");
+    web->live.releases = xrealloc(web->live.releases, 2 * sizeof(*web->live.releases));
+    web->live.n_releases = 2;
+    web->live.releases[0].ranges[0].first = INT64_C(1) << 30;
+    web->live.releases[1] = (struct live_release){ .version = xstrdup("0.2.1"), .n_ranges = 1 };
+    web->live.releases[1].ranges = xcalloc(1, sizeof(*web->live.releases[1].ranges));
+    web->live.releases[1].ranges[0].last = (INT64_C(1) << 30) - 1;
+    struct release *old = txn_edit(txn, STATE_RELEASE, "web/0.2.1");
+    old->requests = (struct requests_spec){ .at_once = 1, .queue = 7, .slow_start_ms = 5 };
+    struct release *now = txn_edit(txn, STATE_RELEASE, "web/0.2.2");
+    now->requests = (struct requests_spec){ .at_once = 20, .queue = REQUESTS_NO_QUEUE, .no_retry = true };
+    struct table table;
+    routes_build(txn, 7, &table);
+    const struct table_limits *limits = &table.services[0].limits;
+    assert_int_equal(limits->max_in_flight, 20);
+    assert_int_equal(limits->queue, 0);
+    assert_int_equal(limits->queue_ms, -1);
+    assert_int_equal(limits->retries, 0);
+    assert_int_equal(limits->slow_start_ms, 0);
+    assert_int_equal(limits->max_ejected_percent, 50);
+    table_clear(&table);
+    txn_free(txn);
+    state_done(&state);
+}
+
+/* What a release says of a route goes into the table with it. */
+static void rules_come_with_their_route(void **unused)
+{
+    struct state state;
+    load(&state);
+    struct txn *txn = txn_new(&state);
+    struct service *web = txn_edit(txn, STATE_SERVICE, "web");
+    web->route_rules = xcalloc(1, sizeof(*web->route_rules));
+    web->n_route_rules = 1;
+    table_route_init(&web->route_rules[0]);
+    web->route_rules[0].host = xstrdup("www.example.com");
+    web->route_rules[0].path = xstrdup("/shop");
+    web->route_rules[0].service = xstrdup("web");
+    web->route_rules[0].https = true;
+    struct table table;
+    routes_build(txn, 7, &table);
+    assert_int_equal(table.n_routes, 2);
+    assert_true(table.routes[0].https);
+    assert_false(table_route_has_rules(&table.routes[1]));
+    assert_true(table_needs_2(&table));
+    table_clear(&table);
+    txn_free(txn);
+    state_done(&state);
+}
+
 static void a_route_has_one_owner(void **unused)
 {
     static const struct {
@@ -142,6 +198,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_state_makes_the_table),
         cmocka_unit_test(what_a_transaction_changes_is_in_its_table_and_not_in_the_state),
+        cmocka_unit_test(requests_are_given_as_the_release_with_most_traffic_wants_them),
+        cmocka_unit_test(rules_come_with_their_route),
         cmocka_unit_test(a_route_has_one_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
