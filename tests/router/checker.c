@@ -8,7 +8,7 @@
  *
  * `begun` where a part of the answer had come. The last line is a JSON object with the counts.
  *
- *   stagecoach-checker PORT THREADS REQUESTS [SECONDS]     ends with the first of both */
+ *   stagecoach-checker PORT THREADS REQUESTS     until SIGTERM, or so many were sent; THREADS may be N+M: M of HTTP/2 */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,20 +27,18 @@
 #include <unistd.h>
 
 #include "common/mem.h"
-#include "tests/router/pattern.h"
+#include "tests/router/checker.h"
 
 #define HEAD_MAX     (16 * 1024)
-#define PIPELINE     8
 #define TIMEOUT_S    30
 #define FAILURES_MAX 200 /* lines */
 
-enum mode { MODE_CLOSE, MODE_KEEP, MODE_PIPELINE, MODE_POST, MODE_MAX_ };
-static const char *const mode_names[] = { "close", "keep-alive", "pipelined", "post" };
+static const char *const mode_names[] = { "close", "keep-alive", "pipelined", "post", "h2" };
+_Static_assert(ARRAY_SIZE(mode_names) == MODE_MAX_, "each mode has a name");
 
 static struct {
     uint16_t port;
     int64_t wanted;
-    double end;
     _Atomic int64_t begun, done[MODE_MAX_], failed, connections, by_status[600];
     pthread_mutex_t out;
     int64_t lines;
@@ -48,20 +46,11 @@ static struct {
 
 static volatile sig_atomic_t stopping;
 
-struct client {
-    enum mode mode;
-    int fd; /* -1: none */
-    bool keep;
-    uint64_t seed;
-    char *buf; /* read and not used */
-    size_t n, cap;
-};
-
-struct request {
-    uint64_t id;
-    size_t size;
-    double begun;
-};
+void checker_count(struct client *c, int status)
+{
+    check.by_status[status]++;
+    check.done[c->mode]++;
+}
 
 static double now(void)
 {
@@ -70,7 +59,7 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void hang_up(struct client *c)
+void checker_hang_up(struct client *c)
 {
     if (c->fd >= 0)
         close(c->fd);
@@ -78,20 +67,20 @@ static void hang_up(struct client *c)
     c->n = 0;
 }
 
-static void fail(struct client *c, const struct request *q, bool begun, const char *reason)
+void checker_fail(struct client *c, const struct request *q, bool post, bool begun, const char *reason)
 {
     check.failed++;
     pthread_mutex_lock(&check.out);
     if (check.lines++ < FAILURES_MAX)
-        printf("%.6f %.6f %s %s %s: %s\n", q->begun, now(), c->mode == MODE_POST ? "POST" : "GET",
-            begun ? "begun" : "silent", mode_names[c->mode], reason);
+        printf("%.6f %.6f %s %s %s: %s\n", q->begun, now(), post ? "POST" : "GET", begun ? "begun" : "silent",
+            mode_names[c->mode], reason);
     pthread_mutex_unlock(&check.out);
-    hang_up(c);
+    checker_hang_up(c);
 }
 
 /* --- a connection -------------------------------------------------------------------------------------------- */
 
-static bool dial(struct client *c)
+bool checker_dial(struct client *c)
 {
     struct sockaddr_in in = {
         .sin_family = AF_INET, .sin_port = htons(check.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
@@ -105,7 +94,7 @@ static bool dial(struct client *c)
     return connect(c->fd, (struct sockaddr *)&in, sizeof(in)) == 0;
 }
 
-static bool send_all(int fd, const char *p, size_t n)
+bool checker_send(int fd, const char *p, size_t n)
 {
     while (n > 0) {
         ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
@@ -196,11 +185,20 @@ static const char *read_chunked(struct client *c, char *body, size_t max, size_t
     }
 }
 
-static const char *judge(const struct request *q, const char *version, const char *body, size_t len)
+const char *checker_judge(
+    const struct request *q, int status, const char *version, const char *body, size_t len)
 {
+    static _Thread_local char reason[128];
     char said[64];
     unsigned long long id;
     size_t size;
+    if (status != 200) {
+        int shown = (int)(len < 80 ? len : 80);
+        for (int i = 0; i < shown; i++)
+            shown = body[i] == '\r' || body[i] == '\n' ? i : shown;
+        snprintf(reason, sizeof(reason), "status %d: %.*s", status, shown, body);
+        return reason;
+    }
     const char *end = memchr(body, '\n', len < 128 ? len : 128);
     if (!end || sscanf(body, "%63s %llu %zu\n", said, &id, &size) != 3)
         return "wrong: another body";
@@ -217,7 +215,7 @@ static const char *judge(const struct request *q, const char *version, const cha
 /* NULL: whole and right. */
 static const char *read_answer(struct client *c, const struct request *q, bool *begun)
 {
-    static _Thread_local char reason[128], body[PATTERN_SIZE_MAX + 256];
+    static _Thread_local char body[PATTERN_SIZE_MAX + 256];
     char value[64], version[64] = "";
     size_t head_len, len = 0;
     int status;
@@ -238,7 +236,6 @@ static const char *read_answer(struct client *c, const struct request *q, bool *
     c->keep = c->keep && !close;
     if (!known || sized == chunked || size > PATTERN_SIZE_MAX + 128)
         return "wrong: a head that is none";
-    check.by_status[status]++;
     if (sized) {
         if ((why = need(c, size)))
             return why;
@@ -247,30 +244,26 @@ static const char *read_answer(struct client *c, const struct request *q, bool *
     } else if ((why = read_chunked(c, body, sizeof(body), &len))) {
         return why;
     }
-    if (status != 200) {
-        body[len < 80 ? len : 80] = '\0';
-        snprintf(reason, sizeof(reason), "status %d: %.*s", status, (int)strcspn(body, "\r\n"), body);
+    if (status != 200)
         *begun = false; /* an answer of the router's own: nothing of the endpoint's had come */
-        return reason;
-    }
-    return judge(q, version, body, len);
+    return checker_judge(q, status, version, body, len);
 }
 
 /* --- requests -------------------------------------------------------------------------------------------------- */
 
-static uint64_t noise(struct client *c)
+uint64_t checker_noise(struct client *c)
 {
     c->seed ^= c->seed << 13;
     c->seed ^= c->seed >> 7;
     return c->seed ^= c->seed << 17;
 }
 
-static struct request make(struct client *c)
+struct request checker_make(struct client *c)
 {
     static const size_t sizes[] = { 0, 1, 10, 101, 1000, 1001, 4096, 30000, 30001 };
-    struct request q = { noise(c) >> 16, sizes[noise(c) % ARRAY_SIZE(sizes)], now() };
-    if (noise(c) % 200 == 0)
-        q.size = 300000 + noise(c) % 2;
+    struct request q = { checker_noise(c) >> 16, sizes[checker_noise(c) % ARRAY_SIZE(sizes)], now() };
+    if (checker_noise(c) % 200 == 0)
+        q.size = 300000 + checker_noise(c) % 2;
     return q;
 }
 
@@ -284,29 +277,29 @@ static bool ask(struct client *c, const struct request *q)
     if (post)
         n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Length: %zu\r\n", q->size);
     n += snprintf(head + n, sizeof(head) - (size_t)n, "\r\n");
-    if (!send_all(c->fd, head, (size_t)n))
+    if (!checker_send(c->fd, head, (size_t)n))
         return false;
     if (!post)
         return true;
     pattern_fill(body, q->id, q->size);
-    return send_all(c->fd, body, q->size);
+    return checker_send(c->fd, body, q->size);
 }
 
 /* One request, or as many as are sent at once. Behind an answer that ends the connection nothing is answered any more:
  * what was sent behind it is asked again, as every client that sends ahead has to. */
-static void go(struct client *c)
+static void go_h1(struct client *c)
 {
-    struct request q[PIPELINE];
-    int n = c->mode == MODE_PIPELINE ? PIPELINE : 1, sent = 0, done = 0;
+    struct request q[CHECKER_AT_ONCE];
+    int n = c->mode == MODE_PIPELINE ? CHECKER_AT_ONCE : 1, sent = 0, done = 0;
     for (int i = 0; i < n; i++)
-        q[i] = make(c);
+        q[i] = checker_make(c);
     while (done < n) {
         bool begun;
         if (c->fd < 0) {
             c->keep = c->mode != MODE_CLOSE;
             sent = done;
-            if (!dial(c)) {
-                fail(c, &q[done], false, "no connection");
+            if (!checker_dial(c)) {
+                checker_fail(c, &q[done], c->mode == MODE_POST, false, "no connection");
                 return;
             }
         }
@@ -314,23 +307,24 @@ static void go(struct client *c)
             sent++;
         const char *why = read_answer(c, &q[done], &begun);
         if (why) {
-            fail(c, &q[done], begun, why);
+            checker_fail(c, &q[done], c->mode == MODE_POST, begun, why);
             return;
         }
-        check.done[c->mode]++;
+        checker_count(c, 200);
         done++;
         if (!c->keep)
-            hang_up(c);
+            checker_hang_up(c);
     }
 }
 
 static void *run(void *arg)
 {
     struct client *c = arg;
-    int n = c->mode == MODE_PIPELINE ? PIPELINE : 1;
-    while (!stopping && (check.begun += n) <= check.wanted && (check.end == 0 || now() < check.end))
-        go(c);
-    hang_up(c);
+    int n = c->mode == MODE_PIPELINE || c->mode == MODE_H2 ? CHECKER_AT_ONCE : 1;
+    while (!stopping && (check.begun += n) <= check.wanted)
+        (c->mode == MODE_H2 ? checker_h2_go : go_h1)(c);
+    checker_h2_end(c);
+    checker_hang_up(c);
     free(c->buf);
     return NULL;
 }
@@ -362,15 +356,16 @@ int main(int argc, char **argv)
     if (argc < 4)
         return 2;
     check.port = (uint16_t)strtol(argv[1], NULL, 10);
-    int n = (int)strtol(argv[2], NULL, 10);
+    char *plus;
+    int n_h1 = (int)strtol(argv[2], &plus, 10),
+        n = n_h1 + (*plus == '+' ? (int)strtol(plus + 1, NULL, 10) : 0);
     check.wanted = strtoll(argv[3], NULL, 10);
     double begun = now();
-    check.end = argc > 4 ? begun + strtod(argv[4], NULL) : 0;
     signal(SIGTERM, on_signal);
     struct client *clients = xcalloc((size_t)n, sizeof(*clients));
     pthread_t *threads = xcalloc((size_t)n, sizeof(*threads));
     for (int i = 0; i < n; i++) {
-        clients[i] = (struct client){ .mode = (enum mode)(i % MODE_MAX_),
+        clients[i] = (struct client){ .mode = i < n_h1 ? (enum mode)(i % MODE_H2) : MODE_H2,
             .fd = -1,
             .seed = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(i + 1) };
         if (pthread_create(&threads[i], NULL, run, &clients[i]) != 0)

@@ -28,8 +28,8 @@ sys.dont_write_bytecode = True
 import proxies  # noqa: E402
 
 HEAD_S, BODY_S, BUFFERED_MB = 2, 2, 8
-SLACK_S = 3  # a window more, the wheel's steps, a busy machine
-PROBE_MAX_S = 1.5
+SLACK_S = 12  # a window more, the wheel's steps, and a machine that does other things; nothing waits for it
+PROBE_MAX_S = 5.0  # and what the machine itself makes somebody wait who asks the service without the router
 SETTINGS = ["--set=Timeouts.Head=%ds" % HEAD_S, "--set=Timeouts.Body=%ds" % BODY_S, "--set=Limits.Buffered=%dM" % BUFFERED_MB,
             "--set=Timeouts.Idle=30s", "--set=Router.Status="]
 BIG = 8 << 20
@@ -46,7 +46,7 @@ def need(condition, text, *more):
 
 
 class Service(threading.Thread):
-    """Answers /big with 8 MB, everything else with two bytes; takes bodies of any size."""
+    """Answers /big with 8 MB, /page with 8 kB, everything else with two bytes; takes bodies of any size."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -56,6 +56,7 @@ class Service(threading.Thread):
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, None)
         self.small = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        self.page = b"HTTP/1.1 200 OK\r\nContent-Length: 8000\r\n\r\n" + b"x" * 8000
         self.big = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG + b"x" * BIG
 
     def run(self):
@@ -105,16 +106,17 @@ class Service(threading.Thread):
             if len(state["in"]) < size:
                 return
             state["in"] = state["in"][size:]
-            state["out"].append(memoryview(self.big if b" /big" in head else self.small))
+            state["out"].append(memoryview(self.big if b" /big" in head else self.page if b" /page" in head else self.small))
 
 
 class Probe(threading.Thread):
     """Somebody else, who asks all the while: one connection that is kept, and new ones."""
 
-    def __init__(self, port):
+    def __init__(self, port, service_port):
         super().__init__(daemon=True)
         self.port = port
-        self.worst = 0
+        self.service_port = service_port
+        self.worst = self.direct = 0
         self.asked = 0
         self.failures = []
         self.over = threading.Event()
@@ -130,17 +132,21 @@ class Probe(threading.Thread):
             got += data
 
     def run(self):
-        kept = socket.create_connection(("127.0.0.1", self.port), 5)
+        kept = socket.create_connection(("127.0.0.1", self.port), 20)
         while not self.over.wait(0.02):
-            begun = time.monotonic()
             try:
+                begun = time.monotonic()
+                with socket.create_connection(("127.0.0.1", self.service_port), 20) as direct:
+                    self.ask(direct)
+                middle = time.monotonic()
                 self.ask(kept)
-                with socket.create_connection(("127.0.0.1", self.port), 5) as fresh:
+                with socket.create_connection(("127.0.0.1", self.port), 20) as fresh:
                     self.ask(fresh)
             except OSError as e:
                 self.failures.append(str(e))
                 return
-            self.worst = max(self.worst, time.monotonic() - begun)
+            self.direct = max(self.direct, middle - begun)
+            self.worst = max(self.worst, time.monotonic() - middle)
             self.asked += 1
         kept.close()
 
@@ -201,6 +207,10 @@ class Lab:
         with open("/proc/%d/status" % self.pid) as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) / 1024
 
+    def memory(self, grown_mb, most_mb):
+        # A sanitizer keeps what was freed.
+        need(self.args.sanitized or grown_mb < most_mb, "memory grew by %.0f MB", grown_mb)
+
     def descriptors(self):
         return len(os.listdir("/proc/%d/fd" % self.pid))
 
@@ -257,7 +267,7 @@ def stalled(lab):
     got, took, peak = lab.attack(clients, lambda i, s: 0, HEAD_S + SLACK_S + 2)
     need(took, "some are still open")
     need(all(status(g) in (0, 408) for g in got), "answered %s", sorted({status(g) for g in got}))
-    need(peak - before < 20, "memory grew by %.0f MB", peak - before)
+    lab.memory(peak - before, 20)
     return "1,000 clients, all closed within %.1f s, %+.1f MB" % (took, peak - before)
 
 
@@ -288,7 +298,7 @@ def slow_readers(lab):
     for s in clients:
         s.close()
     need(not left, "%d of them are still open", left)
-    need(peak - before < BUFFERED_MB + 24, "memory grew by %.0f MB", peak - before)
+    lab.memory(peak - before, BUFFERED_MB + 24)
     return "200 clients, all cut off within %.1f s, %+.1f MB, %d descriptors" % (time.monotonic() - begun, peak - before, base)
 
 
@@ -301,8 +311,8 @@ def field_floods(lab):
     flood = [b"X-Some-Name: some value\r\n" * 40, b"X: " + b"a" * 4000, b"A" * 4000]
     got, took, peak = lab.attack(clients, lambda i, s: send(s, flood[i % 3]), HEAD_S + SLACK_S + 2)
     need(took, "some are still open")
-    need(all(status(g) in (431, 0) for g in got), "answered %s", sorted({status(g) for g in got}))
-    need(peak - before < 24, "memory grew by %.0f MB", peak - before)
+    need(all(status(g) in (431, 408, 0) for g in got), "answered %s", sorted({status(g) for g in got}))
+    lab.memory(peak - before, 24)
     return "100 clients, all refused within %.1f s, %+.1f MB" % (took, peak - before)
 
 
@@ -334,7 +344,7 @@ def chunk_extensions(lab):
     line = b"1;" + b"a" * 200 + b"\r\nx\r\n"
     got, took, _ = lab.attack(clients, lambda i, s: send(s, b"1;" + b"a" * 100 if i % 2 else line * 10), BODY_S + SLACK_S)
     need(took, "some are still open")
-    need(all(status(g) in (400, 0) for g in got), "answered %s", sorted({status(g) for g in got}))
+    need(all(status(g) in (400, 408, 0) for g in got), "answered %s", sorted({status(g) for g in got}))
     return "100 clients, all refused within %.1f s" % took
 
 
@@ -342,7 +352,7 @@ def pipelines(lab):
     """Requests behind requests, answers not read."""
     before = lab.rss_mb()
     clients = [connect(lab.proxy.port, 4096) for _ in range(50)]
-    many = GET * 400
+    many = GET.replace(b"/", b"/page", 1) * 400
     peak, begun, left = 0, time.monotonic(), 1
     gone = [False] * len(clients)
     while left and time.monotonic() - begun < 3 * BODY_S + SLACK_S + 5:
@@ -354,7 +364,7 @@ def pipelines(lab):
     for s in clients:
         s.close()
     need(not left, "%d of them are still open", left)
-    need(peak - before < BUFFERED_MB + 24, "memory grew by %.0f MB", peak - before)
+    lab.memory(peak - before, BUFFERED_MB + 24)
     return "50 clients, all cut off within %.1f s, %+.1f MB" % (time.monotonic() - begun, peak - before)
 
 
@@ -374,7 +384,7 @@ def pipelined_heads(lab):
         time.sleep(0.05)
     for s in clients:
         s.close()
-    need(peak - before < BUFFERED_MB + 24, "memory grew by %.0f MB", peak - before)
+    lab.memory(peak - before, BUFFERED_MB + 24)
     return "400 clients, %+.1f MB" % (peak - before)
 
 
@@ -386,7 +396,7 @@ def large_heads(lab):
         send(s, b"GET / HTTP/1.1\r\nHost: a.example\r\nX: " + b"a" * 60000)
     got, took, peak = lab.attack(clients, lambda i, s: 0, HEAD_S + SLACK_S + 2)
     need(took, "some are still open")
-    need(peak - before < BUFFERED_MB + 24, "memory grew by %.0f MB", peak - before)
+    lab.memory(peak - before, BUFFERED_MB + 24)
     return "600 clients, all closed within %.1f s, %+.1f MB" % (took, peak - before)
 
 
@@ -448,17 +458,20 @@ def slowhttptest(lab):
 
 
 def play(lab, scene):
-    with Probe(lab.proxy.port) as probe:
+    with Probe(lab.proxy.port, lab.service.port) as probe:
         said = scene(lab)
     need(not probe.failures, "somebody else was not served: %s", probe.failures)
-    need(probe.worst < PROBE_MAX_S, "somebody else waited %.2f s", probe.worst)
-    return "%s; somebody else waited %.0f ms at most in %d requests" % (said, probe.worst * 1000, 2 * probe.asked)
+    need(probe.worst < PROBE_MAX_S * (4 if lab.args.sanitized else 1) + 3 * probe.direct,
+         "somebody else waited %.2f s, and %.2f s without the router", probe.worst, probe.direct)
+    return "%s; somebody else waited %.0f ms at most in %d requests (%.0f ms without the router)" % (
+        said, probe.worst * 1000, 2 * probe.asked, probe.direct * 1000)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--routerd", default=os.path.join(proxies.TREE, "build", "routerd", "stagecoach-routerd"))
     parser.add_argument("--slowhttptest", action="store_true")
+    parser.add_argument("--sanitized", action="store_true", help="memory is not judged, times are less")
     parser.add_argument("scenes", nargs="*")
     args = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))

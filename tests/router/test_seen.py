@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The router seen from outside: its status socket, its counters, its access log. Real processes on loopback.
 
-  test_seen.py --routerd=PROGRAM --load=PROGRAM --service=PROGRAM [NAME…]"""
+  test_seen.py --routerd=PROGRAM --load=PROGRAM --service=PROGRAM --ctl=PROGRAM [NAME…]"""
 
 import argparse
 import contextlib
@@ -339,6 +339,20 @@ def counts_add_up_under_load(programs):
         service.wait()
 
 
+def the_command_shows_it(programs):
+    with scene(programs) as (router, service, folder):
+        router.get()
+        ask = lambda *more: subprocess.run([programs.ctl, "status", "router", *more], capture_output=True, text=True)
+        r = ask(f"--socket={router.status}")
+        assert r.returncode == 0, r.stderr
+        assert re.match(r"stagecoach-routerd [0-9.]+  up .*, 2 workers, .* MB\n", r.stdout), r.stdout
+        assert re.search(r"^web +1\.0\.0 +1/1 +0 +– +– +– +0 +0 +now$", r.stdout, re.M), r.stdout
+        r = ask(f"--socket={router.status}", "--json")
+        assert json.loads(r.stdout)["requests"] == 1
+        r = ask(f"--socket={folder}/nothing")
+        assert r.returncode == 1 and "no router shows itself" in r.stderr, r.stderr
+
+
 # --- ids ---
 
 
@@ -516,6 +530,7 @@ TESTS = [
     who_reads_slowly_or_not_at_all_holds_nobody_up,
     ten_thousand_endpoints_are_told_in_pieces,
     counts_add_up_under_load,
+    the_command_shows_it,
     requests_get_ids,
     a_trusted_proxy_keeps_its_ids,
     every_request_gets_a_line,
@@ -532,6 +547,7 @@ def main():
     p.add_argument("--routerd", required=True)
     p.add_argument("--load", required=True)
     p.add_argument("--service", required=True)
+    p.add_argument("--ctl", required=True)
     p.add_argument("names", nargs="*")
     programs = p.parse_args()
     failed = 0
