@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define FRAME_HEAD_MAX 8
+#define HOLD_IN_FLIGHT 16
 
 struct load_options options = { .host = "localhost",
     .path = "/",
@@ -39,6 +40,9 @@ int64_t now_us(clockid_t clock)
 bool may_start(void)
 {
     int64_t now = now_us(CLOCK_MONOTONIC);
+    /* Held connections are opened a few at a time: what many requests at once leave behind is not theirs. */
+    if (options.hold && load.in_flight >= HOLD_IN_FLIGHT)
+        return false;
     if (stopping || (options.requests_max > 0 && load.started >= options.requests_max))
         return false;
     if (options.duration_us > 0 && now >= load.end_us)

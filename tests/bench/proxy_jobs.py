@@ -168,7 +168,7 @@ def switches_row(stand, args, name):
 # --- what must not grow ----------------------------------------------------------------------------------------
 
 def compare(stand, args, specs, load, most):
-    """The router twice, in alternating rounds; how much more the second needs."""
+    """The router twice, in alternating rounds; how much more the second needs. load: of each."""
     missing, peers = {}, []
     for label, spec in specs:
         for p in start_all(stand, ["routerd"], spec, missing):
@@ -176,8 +176,8 @@ def compare(stand, args, specs, load, most):
             peers.append(p)
     try:
         # Differences of a few percent need more rounds than differences of a tenth.
-        job = {"load": load, "spec": specs[0][1]}
-        result = alternate(stand, peers, job, 2 * args.rounds + 1, args.seconds)
+        jobs = {label: {"load": load[label], "spec": spec} for label, spec in specs}
+        result = alternate(stand, peers, jobs, 2 * args.rounds + 1, args.seconds)
     finally:
         for p in peers:
             stand.stop(p.process)
@@ -192,12 +192,14 @@ def compare(stand, args, specs, load, most):
 def scale_row(stand, args, name):
     what = name.split("-", 1)[1]
     load = ["--connections=64"] + (["--url-host=h7.example"] if what == "routes" else [])
-    return compare(stand, args, [("10", {what: 10}), ("10000", {what: MANY})], load, 1.03)
+    return compare(stand, args, [("10", {what: 10}), ("10000", {what: MANY})], {"10": load, "10000": load}, 1.03)
 
 
 def workers_row(stand, args, name):
+    """Twice the workers get twice the load: what differs is what they share."""
     specs = [("1 worker", {"workers": 1, "spread": True}), ("2 workers", {"workers": 2, "spread": True})]
-    return compare(stand, args, specs, ["--connections=64", "--rate=8000"], 1.05)
+    load = {"1 worker": ["--connections=32", "--rate=4000"], "2 workers": ["--connections=64", "--rate=8000"]}
+    return compare(stand, args, specs, load, 1.05)
 
 
 SPECIAL = {

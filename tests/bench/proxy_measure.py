@@ -102,13 +102,14 @@ def start_all(stand, names, spec, missing):
 
 
 def alternate(stand, peers, job, rounds, seconds):
-    """Rounds of all, in changing order; medians."""
+    """Rounds of all, in changing order; medians. job: one for all, or by name."""
+    jobs = {p.name: job.get(p.name, job) for p in peers}
     rows = {p.name: [] for p in peers}
     for p in peers:
-        measure(stand, p, job, 0.3)
+        measure(stand, p, jobs[p.name], 0.3)
     for i in range(rounds):
         for p in peers[i % len(peers):] + peers[:i % len(peers)]:
-            rows[p.name].append(measure(stand, p, job, seconds))
+            rows[p.name].append(measure(stand, p, jobs[p.name], seconds))
     return {name: median(r) for name, r in rows.items()}
 
 
