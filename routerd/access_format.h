@@ -2,7 +2,7 @@
 #pragma once
 
 /* Lines of the access log file, out of records. Whatever clients sent comes out as one line of valid JSON, or with what
- * is not plain text as \xNN as nginx writes its combined format. Pure. */
+ * is not plain text as \xNN as nginx writes its combined format. */
 
 #include <stddef.h>
 

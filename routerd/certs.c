@@ -258,7 +258,10 @@ static void reload(struct source *s)
         say_problem(s, &err, "it is shown without an OCSP response");
     else
         str_set(&s->problem, NULL);
-    log_info(NULL, "certificate %s: %s", s->label, s->certificate ? "replaced" : "read");
+    if (s->certificate)
+        log_info(NULL, "certificate %s: replaced", s->label);
+    else
+        log_debug(NULL, "certificate %s: read", s->label);
     tls_certificate_unref(s->certificate);
     s->certificate = c;
     s->warned = (wall_t){ 0 };
@@ -432,8 +435,11 @@ static void warn_of_nothing(struct certs *certs)
 
 void certs_look(struct certs *certs)
 {
-    if (read_directory(certs) || !certs->index)
+    bool first = !certs->index;
+    if (read_directory(certs) || first) {
         publish(certs);
+        log_info(NULL, "%zu certificates in %s", certs_count(certs), certs->directory);
+    }
     warn_of_nothing(certs);
     warn_of_ends(certs);
     timer_clear(&certs->settle);

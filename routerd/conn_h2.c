@@ -11,8 +11,6 @@
 #include "routerd/settings.h"
 #include "routerd/worker.h"
 
-static void on_stream_deadline(struct wheel_node *node);
-
 /* --- what is to be done later ---------------------------------------------------------------------------- */
 
 void conn_h2_touch(struct conn_h2 *c)
@@ -28,33 +26,6 @@ void conn_h2_later(struct h2_stream *s, enum h2_todo what)
     conn_h2_touch(s->conn);
 }
 
-/* --- patience -------------------------------------------------------------------------------------------- */
-
-bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost)
-{
-    c->patience -= (int)cost;
-    if (c->patience > 0)
-        return true;
-    int64_t now = worker_now_us(c->worker);
-    int64_t back = (now - c->patience_us) * H2_PATIENCE_PER_S / CLOCK_US_PER_S;
-    c->patience_us = now;
-    c->patience += (int)(back < H2_PATIENCE ? back : H2_PATIENCE);
-    if (c->patience <= 0)
-        c->failure = NGHTTP2_ENHANCE_YOUR_CALM;
-    return c->patience > 0;
-}
-
-void conn_h2_earn(struct conn_h2 *c, enum h2_cost n)
-{
-    if (c->patience < H2_PATIENCE)
-        c->patience += (int)n;
-}
-
-bool conn_h2_over_budget(const struct conn_h2 *c)
-{
-    return c->worker->blocks.used_bytes > (size_t)c->worker->settings->buffered_bytes;
-}
-
 /* --- streams --------------------------------------------------------------------------------------------- */
 
 struct h2_stream *conn_h2_stream_new(struct conn_h2 *c, int32_t id)
@@ -64,7 +35,7 @@ struct h2_stream *conn_h2_stream_new(struct conn_h2 *c, int32_t id)
     s->id = id;
     list_append(&c->streams, &s->link);
     list_init(&s->todo_link);
-    wheel_node_init(&s->deadline, on_stream_deadline);
+    wheel_node_init(&s->deadline, conn_h2_on_stream_deadline);
     c->n_streams++;
     c->n_receiving++;
     return s;
@@ -193,8 +164,7 @@ void conn_h2_pump(struct conn_h2 *c)
 
 /* --- leaving --------------------------------------------------------------------------------------------- */
 
-/* For good: whatever is under way is cut off. */
-static void leave(struct conn_h2 *c, uint32_t code)
+void conn_h2_leave(struct conn_h2 *c, uint32_t code)
 {
     struct h2_stream *s;
     if (c->state != CONN_H2_OPEN)
@@ -256,131 +226,6 @@ void conn_h2_close(struct conn_h2 *c)
     worker_check_room(worker);
 }
 
-/* --- deadlines ------------------------------------------------------------------------------------------- */
-
-void conn_h2_arm(struct h2_stream *s)
-{
-    s->window_bytes = s->moved_bytes;
-    wheel_set(&s->conn->worker->wheel, &s->deadline, s->conn->worker->settings->body_ms);
-}
-
-static bool is_enough(const struct conn_h2 *c, int64_t bytes)
-{
-    const struct settings *s = c->worker->settings;
-    return bytes >= s->body_rate * s->body_ms / CLOCK_MS_PER_S;
-}
-
-/* The client is what we wait for: it has room for nothing of this stream, or for nothing at all. A stream that others
- * go before is not its fault. */
-static bool is_stalled(struct h2_stream *s)
-{
-    struct conn_h2 *c = s->conn;
-    return nghttp2_session_get_stream_remote_window_size(c->session, s->id) <= 0 ||
-        nghttp2_session_get_remote_window_size(c->session) <= 0;
-}
-
-/* All that the client may send is here already, because other streams of it don't go on. */
-static bool has_no_room(const struct conn_h2 *c)
-{
-    return nghttp2_session_get_effective_recv_data_length(c->session) * 2 >=
-        nghttp2_session_get_effective_local_window_size(c->session);
-}
-
-static void on_stream_deadline(struct wheel_node *node)
-{
-    static const struct http1_fault slow = { 408, "the request came too slowly" };
-    struct h2_stream *s = container_of(node, struct h2_stream, deadline);
-    struct exchange *ex = s->exchange;
-    bool sending = s->out.bytes > 0, enough = is_enough(s->conn, s->moved_bytes - s->window_bytes);
-    bool receiving = ex && !s->request_ended && ex->state != EXCHANGE_TUNNEL && exchange_wants_content(ex) &&
-        !exchange_awaits_continue(ex) && !has_no_room(s->conn);
-    if (s->closed)
-        return;
-    if (sending && !enough && is_stalled(s))
-        conn_h2_reset(s, NGHTTP2_CANCEL);
-    else if (receiving && !enough)
-        conn_h2_break_off(s, &slow);
-    else if (sending || (ex && !s->request_ended))
-        conn_h2_arm(s);
-}
-
-static enum conn_h2_deadline due_for(const struct conn_h2 *c)
-{
-    if (c->state == CONN_H2_LINGER)
-        return DEADLINE_LINGER;
-    if (c->blocked)
-        return DEADLINE_BLOCKED;
-    if (h2_head_is_open(&c->head))
-        return DEADLINE_HEAD;
-    if (c->n_streams > 0)
-        return DEADLINE_NONE;
-    if (!c->greeted)
-        return DEADLINE_GREETING;
-    return c->draining ? DEADLINE_DRAIN : DEADLINE_IDLE;
-}
-
-static int64_t deadline_ms(const struct conn_h2 *c)
-{
-    const struct settings *s = c->worker->settings;
-    switch ((enum conn_h2_deadline)c->deadline_of) {
-    case DEADLINE_GREETING:
-    case DEADLINE_HEAD:
-        return s->head_ms;
-    case DEADLINE_IDLE:
-        return s->idle_ms;
-    case DEADLINE_BLOCKED:
-        return s->body_ms;
-    case DEADLINE_DRAIN:
-        return H2_DRAIN_MS;
-    default:
-        return CONN_LINGER_MS;
-    }
-}
-
-static void arm(struct conn_h2 *c, bool again)
-{
-    enum conn_h2_deadline what = due_for(c);
-    if (what == c->deadline_of && !again)
-        return;
-    c->deadline_of = (uint8_t)what;
-    c->window_bytes = c->moved_bytes;
-    if (what == DEADLINE_NONE)
-        wheel_clear(&c->deadline);
-    else
-        wheel_set(&c->worker->wheel, &c->deadline, deadline_ms(c));
-}
-
-static void on_deadline(struct wheel_node *node)
-{
-    struct conn_h2 *c = container_of(node, struct conn_h2, deadline);
-    switch ((enum conn_h2_deadline)c->deadline_of) {
-    case DEADLINE_HEAD:
-        endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_HEAD], 1);
-        leave(c, NGHTTP2_ENHANCE_YOUR_CALM);
-        break;
-    case DEADLINE_IDLE:
-    case DEADLINE_GREETING:
-        leave(c, NGHTTP2_NO_ERROR);
-        break;
-    case DEADLINE_BLOCKED:
-        if (is_enough(c, c->moved_bytes - c->window_bytes)) {
-            arm(c, true);
-        } else {
-            endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_WRITE], 1);
-            conn_h2_close(c);
-        }
-        break;
-    case DEADLINE_DRAIN:
-        conn_h2_last_word(c);
-        break;
-    case DEADLINE_LINGER:
-        conn_h2_close(c);
-        break;
-    case DEADLINE_NONE:
-        break;
-    }
-}
-
 /* --- the end of a turn ----------------------------------------------------------------------------------- */
 
 static void linger(struct conn_h2 *c)
@@ -401,7 +246,7 @@ static void begin_linger(struct conn_h2 *c)
 {
     c->state = CONN_H2_LINGER;
     wire_shutdown_write(&c->wire);
-    arm(c, false);
+    conn_h2_watch(c, false);
     if (c->wire.eof)
         conn_h2_close(c);
     else
@@ -415,7 +260,7 @@ static void on_end(void *arg)
         return;
     settle(c);
     if (c->failure)
-        leave(c, c->failure);
+        conn_h2_leave(c, c->failure);
     conn_h2_pump(c);
     flush(c);
     if (c->broken) {
@@ -424,12 +269,12 @@ static void on_end(void *arg)
     }
     if (c->state == CONN_H2_OPEN && !nghttp2_session_want_read(c->session) &&
         !nghttp2_session_want_write(c->session))
-        leave(c, NGHTTP2_NO_ERROR);
+        conn_h2_leave(c, NGHTTP2_NO_ERROR);
     if (c->state == CONN_H2_LEAVING && c->out.bytes == 0 && list_empty(&c->todo)) {
         begin_linger(c);
         return;
     }
-    arm(c, false);
+    conn_h2_watch(c, false);
 }
 
 /* --- reading --------------------------------------------------------------------------------------------- */
@@ -445,7 +290,7 @@ static void take(struct conn_h2 *c, const char *data, size_t len)
     else if (r < 0 && !c->failure)
         c->failure = r == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_INTERNAL_ERROR;
     if (c->failure)
-        leave(c, c->failure);
+        conn_h2_leave(c, c->failure);
     settle(c);
     conn_h2_touch(c);
 }
@@ -537,7 +382,7 @@ void conn_h2_new(
     list_init(&c->streams);
     list_init(&c->todo);
     task_init(&c->end, on_end, c);
-    wheel_node_init(&c->deadline, on_deadline);
+    wheel_node_init(&c->deadline, conn_h2_on_deadline);
     wire_init(&c->wire, on_wire);
     list_append(&worker->h2_conns, &c->link);
     endpoint_count(&worker->counters.connections, 1);
@@ -549,7 +394,7 @@ void conn_h2_new(
         return;
     }
     greet(c);
-    arm(c, true);
+    conn_h2_watch(c, true);
     conn_h2_touch(c);
     if (len > 0)
         take(c, data, len);

@@ -148,16 +148,26 @@ void conn_h2_later(struct h2_stream *s, enum h2_todo what);
 void conn_h2_touch(struct conn_h2 *c);
 /* Frames what may be sent. */
 void conn_h2_pump(struct conn_h2 *c);
-/* False: the client's patience bucket with us is empty; c->failure is set. */
-bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost);
-void conn_h2_earn(struct conn_h2 *c, enum h2_cost n);
 struct h2_stream *conn_h2_stream_new(struct conn_h2 *c, int32_t id);
 /* The stream's exchange ends, and nothing more is said on the stream but this. */
 void conn_h2_reset(struct h2_stream *s, uint32_t code);
 /* Of a connection that is being drained: what was not begun until now is not answered. */
 void conn_h2_last_word(struct conn_h2 *c);
+/* For good: whatever is under way is cut off. */
+void conn_h2_leave(struct conn_h2 *c, uint32_t code);
+
+/* --- conn_h2_limits.c -------------------------------------------------------------------------------------- */
+
+/* False: our patience with the client is at its end; c->failure is set. */
+bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost);
+void conn_h2_earn(struct conn_h2 *c, enum h2_cost n);
 bool conn_h2_over_budget(const struct conn_h2 *c);
+/* A window in which content has to move. */
 void conn_h2_arm(struct h2_stream *s);
+/* Sets the deadline that is due now, if that is another one, or `again`. */
+void conn_h2_watch(struct conn_h2 *c, bool again);
+void conn_h2_on_stream_deadline(struct wheel_node *node);
+void conn_h2_on_deadline(struct wheel_node *node);
 
 /* --- conn_h2_in.c ------------------------------------------------------------------------------------------ */
 

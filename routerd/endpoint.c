@@ -245,3 +245,19 @@ int64_t latency_value(unsigned bucket)
 {
     return bounds[bucket < ARRAY_SIZE(bounds) ? bucket : ARRAY_SIZE(bounds) - 1];
 }
+
+int64_t latency_percentile(const uint64_t *buckets, unsigned percent)
+{
+    uint64_t all = 0, seen = 0;
+    unsigned b = 0;
+    for (unsigned i = 0; i < ENDPOINT_LATENCY_BUCKETS; i++)
+        all += buckets[i];
+    if (all == 0)
+        return 0;
+    for (; b < ENDPOINT_LATENCY_BUCKETS - 1; b++) {
+        seen += buckets[b];
+        if (seen * 100 >= all * percent)
+            break;
+    }
+    return latency_value(b);
+}

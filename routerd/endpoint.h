@@ -111,7 +111,8 @@ struct endpoint {
     bool named;          /* by a table that is served or prepared */
     int64_t named_by;
     int64_t reported_in_flight;
-    uint64_t reported_requests, reported_failures;
+    uint64_t reported_requests, reported_failures, reported_errors;
+    uint64_t reported_bytes_in, reported_bytes_out;
     bool reported_ejected, was_reported;
     uint64_t reported_latency[ENDPOINT_LATENCY_BUCKETS];
 };
@@ -206,6 +207,8 @@ static inline enum status_class status_class(int status)
     return status >= 200 ? (enum status_class)(status / 100 - 2) : STATUS_1XX;
 }
 
+/* 0 if there is none. */
+int64_t latency_percentile(const uint64_t *buckets, unsigned percent);
 unsigned latency_bucket(int64_t us);
 int64_t latency_value(
     unsigned bucket); /* upper end, itself included; of the last one that of the one before */

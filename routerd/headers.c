@@ -48,7 +48,7 @@ static int add_joined(struct http1_out *out, const struct http1_head *head, enum
 {
     int n = 0;
     for (unsigned i = 0; http1_has(head, id) && i < head->n_fields; i++) {
-        if (head->fields[i].id != id || head->fields[i].value_len == 0)
+        if (head->fields[i].id != id || head->fields[i].value_len == 0 || head->fields[i].listed)
             continue;
         if (n++ > 0)
             http1_out_literal(out, ", ");
@@ -73,9 +73,10 @@ static void begin_list(
 static bool kept(struct http1_out *out, const struct http1_head *head, enum http1_field_id id, bool trusted)
 {
     const struct http1_field *f = trusted ? http1_find(head, id) : NULL;
-    if (f)
-        add_field(out, f);
-    return f;
+    if (!f || f->listed)
+        return false;
+    add_field(out, f);
+    return true;
 }
 
 /* The port that the client asked for. */

@@ -21,6 +21,7 @@ struct health {
     struct timer soon;
     int64_t window_us; /* when the present window of outliers began */
     struct probes *probes;
+    bool stopped; /* an older generation only finishes: nothing is probed */
 };
 
 #define WINDOW_US (HEALTH_OUTLIER_WINDOW_MS * CLOCK_US_PER_MS)
@@ -153,8 +154,11 @@ static void enter_release(
 static void mark_draining(struct registry *registry, const struct match_table *table)
 {
     bool *live = xcalloc(registry->n_slots + 1, sizeof(*live));
-    for (uint32_t i = 0; i < table->n_slots; i++)
-        live[table->slots[i]] |= !table->slot_draining[i];
+    for (uint32_t i = 0; i < table->n_services; i++) {
+        const struct match_service *s = table->services[i];
+        for (uint32_t k = 0; k < s->n_slots; k++)
+            live[s->slots[k]] |= !s->slot_draining[k];
+    }
     for (uint32_t i = 0; i < registry->n_slots; i++) {
         struct endpoint *e = registry_at(registry, i);
         if (!e)
@@ -176,7 +180,7 @@ void health_serve(struct health *h, const struct match_table *table)
         for (uint32_t j = 0; j < s->n_releases; j++)
             enter_release(h, &s->releases[j], s->policy);
     }
-    probes_serve(h->probes, table);
+    probes_serve(h->probes, h->stopped ? NULL : table);
     sort_out_all(h, table);
 }
 
@@ -313,6 +317,7 @@ struct health *health_new(struct routerd *routerd)
 
 void health_stop(struct health *h)
 {
+    h->stopped = true;
     probes_serve(h->probes, NULL);
 }
 

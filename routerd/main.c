@@ -77,7 +77,7 @@ static int serve(struct program *program, struct settings *settings)
     struct reload *reload = reload_new(loop, program->generation);
     loop_run(loop);
     reload_free(reload);
-    generation_free(program->generation);
+    generation_free(steal_ptr(program->generation));
     program->routerd->generation = NULL;
     routerd_free(program->routerd);
     loop_free(loop);
@@ -106,8 +106,10 @@ int main(int argc, char **argv)
         "the outcome.",
         &settings, &program.args, &err);
     if (r < 0)
-        return refuse(&program, &err, 2);
-    r = r > 0 ? r - 1 : serve(&program, &settings);
+        r = refuse(&program, &err, 2);
+    else
+        r = r > 0 ? r - 1 : serve(&program, &settings);
+    generation_free(program.generation);
     strv_free(program.args.settings);
     return r;
 }

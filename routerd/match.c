@@ -42,11 +42,6 @@ uint64_t match_hash_path(uint64_t h, const char *s, size_t len)
 }
 
 /* High bits of a product are the good ones: a tag has the uppermost, the place in the table those below. */
-static uint32_t place_of(const struct match_hash *t, uint64_t h)
-{
-    return (uint32_t)(h >> 20) & t->mask;
-}
-
 static uint32_t fingerprint(uint64_t h)
 {
     return (uint32_t)(h >> 32);
@@ -66,7 +61,7 @@ const struct match_cell *match_hash_find(
     uint32_t print = fingerprint(h);
     if (t->n == 0)
         return NULL;
-    for (uint32_t i = place_of(t, h); t->tags[i] != 0; i = (i + 1) & t->mask) {
+    for (uint32_t i = print & t->mask; t->tags[i] != 0; i = (i + 1) & t->mask) {
         if ((t->tags[i] ^ print) & TAG_MASK)
             continue;
         const struct match_cell *c = &t->cells[(t->tags[i] & ~TAG_MASK) - 1];
@@ -79,7 +74,7 @@ const struct match_cell *match_hash_find(
 struct match_cell *match_hash_add(
     struct match_hash *t, uint32_t scope, const char *key, size_t len, uint64_t h)
 {
-    uint32_t i = place_of(t, h);
+    uint32_t i = fingerprint(h) & t->mask;
     while (t->tags[i] != 0)
         i = (i + 1) & t->mask;
     struct match_cell *c = &t->cells[t->n++];

@@ -66,11 +66,8 @@ struct match_table {
     const struct match_service **services;
     uint32_t n_services;
     uint32_t n_routes;
-    uint32_t n_shared; /* services taken over from the table before */
-    /* Of all services. */
-    const uint32_t *slots;
-    const bool *slot_draining;
-    uint32_t n_slots;
+    uint32_t n_shared;           /* services taken over from the table before */
+    struct table_sum routes_sum; /* of its rows; zero where one has none */
     _Atomic int refs;
     struct match_table *next_retired; /* routerd.c's list of those to be freed */
     struct match_index *index;        /* match.c's own */

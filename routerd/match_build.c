@@ -22,9 +22,15 @@ _Static_assert(TABLE_ROUTES_MAX < 1 << MATCH_INDEX_BITS, "a tag numbers every ce
 struct shared_service {
     struct match_service service; /* first: what tables point to */
     struct table_sum sum;
-    uint32_t refs; /* tables; the main thread's */
+    uint32_t refs; /* tables; the main thread's, as the next one */
+    uint32_t at;   /* in the table before the one being built */
     struct arena arena;
 };
+
+static struct shared_service *shared_of(const struct match_service *service)
+{
+    return (struct shared_service *)(uintptr_t)service;
+}
 
 struct match_memory {
     struct arena arena;
@@ -36,6 +42,7 @@ struct build {
     const struct match_slot_ops *slots;
     struct arena *arena;
     const struct table *source;
+    bool same_names; /* services as before, by name and place */
 };
 
 #define LINE _Alignof(struct match_cell)
@@ -55,6 +62,14 @@ static void hash_init(struct arena *arena, struct match_hash *t, size_t n)
     t->tags = arena_alloc(arena, size, sizeof(*t->tags));
     t->mask = size - 1;
     t->cells = lines(arena, n * sizeof(*t->cells));
+}
+
+/* Of as many cells, with the same keys; where they lead is the caller's to say. */
+static void hash_copy(struct match_hash *to, const struct match_hash *from)
+{
+    memcpy(to->tags, from->tags, ((size_t)from->mask + 1) * sizeof(*to->tags));
+    memcpy(to->cells, from->cells, from->n * sizeof(*to->cells));
+    to->n = from->n;
 }
 
 /* With zeros behind it, as match_hash_words() wants it. */
@@ -188,7 +203,7 @@ static int build_releases(
 
 static void service_unref(const struct match_service *service)
 {
-    struct shared_service *shared = (struct shared_service *)(uintptr_t)service;
+    struct shared_service *shared = shared_of(service);
     if (--shared->refs > 0)
         return;
     match_policy_free(shared->service.policy);
@@ -225,16 +240,19 @@ static int build_service(
 static const struct match_service *unchanged(
     const struct build *b, size_t at, const struct table_service *from)
 {
-    const struct match_service *s = NULL;
     if (!b->before || table_sum_is_empty(&from->sum))
         return NULL;
     /* Most rows stay where they are. */
-    if (at < b->before->n_services && strcmp(b->before->services[at]->name, from->name) == 0)
-        s = b->before->services[at];
-    else
-        s = match_find_service(b->before, from->name, strlen(from->name));
-    const struct shared_service *shared = (const struct shared_service *)s;
-    return s && table_sum_is_equal(&shared->sum, &from->sum) ? s : NULL;
+    const struct match_service *s = at < b->before->n_services ? b->before->services[at] : NULL;
+    if (s && table_sum_is_equal(&shared_of(s)->sum, &from->sum))
+        return s;
+    s = match_find_service(b->before, from->name, strlen(from->name));
+    return s && table_sum_is_equal(&shared_of(s)->sum, &from->sum) ? s : NULL;
+}
+
+static bool is_same_name(const struct match_service *a, const struct match_service *b)
+{
+    return a == b || strcmp(a->name, b->name) == 0;
 }
 
 static int add_service(struct build *b, size_t at, struct error *err)
@@ -243,7 +261,7 @@ static int add_service(struct build *b, size_t at, struct error *err)
     struct match_table *t = b->table;
     const struct match_service *s = unchanged(b, at, from);
     if (s) {
-        ((struct shared_service *)(uintptr_t)s)->refs++;
+        shared_of(s)->refs++;
         for (uint32_t i = 0; i < s->n_slots; i++)
             b->slots->keep(b->slots->arg, s->slots[i]);
         t->n_shared++;
@@ -252,9 +270,8 @@ static int add_service(struct build *b, size_t at, struct error *err)
         if (r < 0)
             return r;
     }
+    b->same_names &= b->before && at < b->before->n_services && is_same_name(b->before->services[at], s);
     t->services[t->n_services++] = s;
-    size_t len = strlen(s->name);
-    match_hash_add(&t->index->services, 0, s->name, len, match_hash_words(s->name, len))->service = s;
     return 0;
 }
 
@@ -264,22 +281,22 @@ static void unref_rules(const struct match_hash *t)
         rules_unref(t->cells[i].rules);
 }
 
-static void collect_slots(struct build *b)
+/* The same names in the same order: the index is the same, too. */
+static void index_services(struct build *b)
 {
     struct match_table *t = b->table;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->n_services; i++)
-        n += t->services[i]->n_slots;
-    uint32_t *slots = arena_alloc(b->arena, n, sizeof(*slots));
-    bool *draining = arena_alloc(b->arena, n, sizeof(*draining));
-    for (uint32_t i = 0; i < t->n_services; i++) {
-        const struct match_service *s = t->services[i];
-        memcpy(slots + t->n_slots, s->slots, s->n_slots * sizeof(*slots));
-        memcpy(draining + t->n_slots, s->slot_draining, s->n_slots * sizeof(*draining));
-        t->n_slots += s->n_slots;
+    struct match_hash *index = &t->index->services;
+    if (b->same_names) {
+        hash_copy(index, &b->before->index->services);
+        for (uint32_t i = 0; i < t->n_services; i++)
+            index->cells[i].service = t->services[i];
+        return;
     }
-    t->slots = slots;
-    t->slot_draining = draining;
+    for (uint32_t i = 0; i < t->n_services; i++) {
+        const char *name = t->services[i]->name;
+        size_t len = strlen(name);
+        match_hash_add(index, 0, name, len, match_hash_words(name, len))->service = t->services[i];
+    }
 }
 
 /* --- routes ---------------------------------------------------------------------------------------------- */
@@ -378,6 +395,7 @@ static int route_rules(
     }
     int r = rules_build(route, &rules, err);
     *ret = rules;
+    b->table->index->has_pages |= rules && rules->n_pages > 0;
     return r;
 }
 
@@ -400,6 +418,52 @@ static int add_route(struct build *b, const struct table_route *route, struct er
     return r < 0 ? error_prefix(err, "route %s%s", route->host, route->path ? route->path : "") : r;
 }
 
+/* Zero where a row has no sum. */
+static struct table_sum sum_routes(const struct table *table)
+{
+    struct table_sum sum = { { 0, 0 } };
+    for (size_t i = 0; i < table->n_routes; i++) {
+        if (table_sum_is_empty(&table->routes[i].sum))
+            return (struct table_sum){ { 0, 0 } };
+        sum.words[0] += table->routes[i].sum.words[0];
+        sum.words[1] += table->routes[i].sum.words[1];
+    }
+    return sum;
+}
+
+static void move_cell(const struct build *b, struct match_cell *c)
+{
+    if (c->service)
+        c->service = b->table->services[shared_of(c->service)->at];
+    if (c->rules)
+        ((struct match_rules *)(uintptr_t)c->rules)->refs++;
+}
+
+/* Usually it is services that change. Then the index of routes is as before but for what the cells point to. */
+static bool copy_routes(struct build *b)
+{
+    const struct match_table *before = b->before;
+    struct match_index *index = b->table->index;
+    if (!b->same_names || before->n_services != b->table->n_services ||
+        before->n_routes != b->table->n_routes || before->index->has_pages ||
+        table_sum_is_empty(&b->table->routes_sum) ||
+        !table_sum_is_equal(&before->routes_sum, &b->table->routes_sum))
+        return false;
+    for (uint32_t i = 0; i < before->n_services; i++)
+        shared_of(before->services[i])->at = i;
+    hash_copy(&index->hosts, &before->index->hosts);
+    hash_copy(&index->paths, &before->index->paths);
+    index->any = before->index->any;
+    index->has_any = before->index->has_any;
+    index->has_wildcards = before->index->has_wildcards;
+    for (uint32_t i = 0; i < index->hosts.n; i++)
+        move_cell(b, &index->hosts.cells[i]);
+    for (uint32_t i = 0; i < index->paths.n; i++)
+        move_cell(b, &index->paths.cells[i]);
+    move_cell(b, &index->any);
+    return true;
+}
+
 /* --- the whole ------------------------------------------------------------------------------------------- */
 
 static int build_all(struct build *b, struct error *err)
@@ -416,8 +480,11 @@ static int build_all(struct build *b, struct error *err)
         if (r < 0)
             return r;
     }
-    collect_slots(b);
-    for (size_t i = 0; i < from->n_routes; i++) {
+    b->same_names &= t->n_services > 0 && b->before && b->before->n_services == t->n_services;
+    index_services(b);
+    t->routes_sum = sum_routes(from);
+    bool copied = copy_routes(b);
+    for (size_t i = 0; i < from->n_routes && !copied; i++) {
         int r = add_route(b, &from->routes[i], err);
         if (r < 0)
             return r;
@@ -435,7 +502,7 @@ int match_build(const struct table *table, const struct match_table *before,
     t->index = lines(&memory->arena, sizeof(*t->index));
     t->epoch = table->epoch;
     atomic_init(&t->refs, 1);
-    struct build b = { t, before, slots, &memory->arena, table };
+    struct build b = { t, before, slots, &memory->arena, table, before != NULL };
     int r = build_all(&b, err);
     if (r < 0) {
         match_free(t);

@@ -41,6 +41,7 @@ struct match_index {
     struct match_hash services; /* by name */
     struct match_cell any;      /* the host "*"; number MATCH_ANY */
     bool has_any, has_wildcards;
+    bool has_pages; /* rules that read files: they are built anew each time */
 };
 
 #define MATCH_ANY UINT32_MAX /* as a scope */

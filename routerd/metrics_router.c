@@ -64,6 +64,7 @@ static void put_workers(struct strbuf *out, const struct routerd *r)
         { PREFIX "worker_connections",       METRIC_GAUGE,   offsetof(struct worker_counters, connections),    "Connections of clients." },
         { PREFIX "worker_in_flight",         METRIC_GAUGE,   offsetof(struct worker_counters, in_flight),      "Requests and tunnels under way." },
         { PREFIX "worker_buffered_bytes",    METRIC_GAUGE,   offsetof(struct worker_counters, buffered_bytes), "What waits for slow readers." },
+        { PREFIX "worker_longest_swap_microseconds", METRIC_GAUGE, offsetof(struct worker_counters, longest_swap_us), "Longest time that a new table kept the worker from requests." },
         { PREFIX "worker_starved_total",     METRIC_COUNTER, offsetof(struct worker_counters, starved),        "Times that accepting ran out of descriptors." },
     };
     /* clang-format on */

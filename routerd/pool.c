@@ -10,7 +10,7 @@
 struct pool *pool_new(const char *name, unsigned n_workers)
 {
     size_t size = sizeof(struct pool) + n_workers * sizeof(struct pool_local);
-    struct pool *pool = aligned_alloc(_Alignof(struct pool), size);
+    struct pool *pool = aligned_alloc(POOL_LINE, size);
     if (!pool)
         abort();
     memset(pool, 0, size);

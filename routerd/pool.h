@@ -7,12 +7,14 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/list.h"
 #include "routerd/endpoint.h"
 
 #define RETRY_WINDOW_US 5000000
+#define POOL_LINE       64
 #define RETRY_FLOOR     10 /* in two windows and of one worker, however few requests there are */
 
 struct counts;
@@ -40,21 +42,27 @@ struct pool_local {
     struct list waiting;      /* struct exchange, the oldest in front */
     struct list link;         /* in worker->queues while someone waits */
     bool looking;             /* the first one is to be asked again when this turn is over */
-} __attribute__((aligned(64)));
+    char fill_[15];
+};
 
 struct pool {
-    struct list link; /* in registry->pools */
-    char *name;       /* "web@0.2.2" */
-    int64_t named_by; /* serial of the last table that has it */
-    uint32_t n_refs;  /* endpoints in the registry */
+    struct list link;    /* in registry->pools */
+    char *name;          /* "web@0.2.2" */
+    int64_t named_by;    /* serial of the last table that has it */
+    uint32_t n_refs;     /* endpoints in the registry */
     struct counts *gone; /* what endpoints that are no more had counted (tally.h); NULL: nothing */
     unsigned n_workers;
     _Atomic uint32_t n_members;   /* that take new requests, by the table that is served */
     _Atomic uint32_t n_ejected;   /* of them */
     _Atomic uint32_t max_ejected; /* at once */
     _Atomic uint64_t waiting;     /* workers in which someone waits, a bit for each */
+    char fill_[56];
     struct pool_local locals[];
 };
+
+/* Whole cache lines; filled up by hand, as the head of a list of aligned structs would have to be aligned, too. */
+_Static_assert(sizeof(struct pool_local) % POOL_LINE == 0, "a worker's part begins with a cache line");
+_Static_assert(offsetof(struct pool, locals) % POOL_LINE == 0, "so does the first one");
 
 struct pool *pool_new(const char *name, unsigned n_workers);
 void pool_free(struct pool *pool);

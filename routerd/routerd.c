@@ -27,9 +27,9 @@
 #include "routerd/headers.h"
 #include "routerd/health.h"
 #include "routerd/match.h"
-#include "routerd/tickets.h"
 #include "routerd/status.h"
 #include "routerd/tally.h"
+#include "routerd/tickets.h"
 #include "routerd/traffic.h"
 #include "routerd/uplink.h"
 #include "routerd/worker.h"
@@ -489,6 +489,7 @@ void routerd_step_back(struct routerd *r)
     r->draining = true;
     status_close(r->status_socket);
     routerd_pause(r);
+    health_stop(r->health);
     feed_step_back(r->feed);
     listeners_close(r);
     for (unsigned i = 0; i < r->n_workers; i++)

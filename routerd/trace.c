@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "common/secret.h"
-
 #define PARENT_LEN   55 /* of version 00 */
 #define PARENT_TRACE 3
 #define PARENT_SPAN  36
@@ -30,10 +28,8 @@ static void put_hex(char *out, uint64_t value)
         out[i] = digits[value & 15];
 }
 
-void trace_source_init(struct trace_source *source)
+void trace_source_init(struct trace_source *source, const uint64_t *random)
 {
-    uint64_t random[3];
-    random_bytes(random, sizeof(random));
     put_hex(source->high, random[0] | 1); /* an id is never all zeros */
     source->low = random[1];
     source->span = random[2];

@@ -36,7 +36,9 @@ struct trace {
     size_t fields_len;
 };
 
-void trace_source_init(struct trace_source *source);
+/* random: TRACE_SEEDS numbers that nobody else has. */
+#define TRACE_SEEDS 3
+void trace_source_init(struct trace_source *source, const uint64_t *random);
 /* `trusted`: the peer is a trusted proxy. */
 void trace_make(struct trace *ret, struct trace_source *source, const struct trace_policy *policy,
     const struct http1_head *head, bool trusted);

@@ -19,6 +19,7 @@
 #include "routerd/front.h"
 #include "routerd/own_answer.h"
 #include "routerd/queue.h"
+#include "routerd/splice.h"
 #include "routerd/trace.h"
 #include "routerd/waiting.h"
 #include "routerd/wheel.h"
@@ -114,6 +115,7 @@ struct worker {
     struct trace_policy traces;
     struct http1_limits limits;
     struct block_pool blocks;
+    struct splice splice;
 
     struct worker_listener listeners[WORKER_LISTENERS_MAX];
     unsigned n_listeners;
