@@ -16,7 +16,7 @@ LINES_MAX = 800
 TIERS = [
     ("plain data", "banned error list map mem strbuf strv utf8"),
     ("words and numbers", "clock log names nearest secret semver semver_* sha256 statefile"),
-    ("contracts and parsers", "config envelope frame http1 http1_* json json_* messages messages_* metrics schema schema_* table table_*"),
+    ("contracts and parsers", "config envelope frame http1 http1_* json json_* messages messages_* metrics router_status schema schema_* table table_*"),
     ("loop and keys", "identity loop loop_* pki pki_* tls tls_*"),
     ("processes and sockets", "child resolve stream stream_* wire wire_*"),
     ("links", "document link link_*"),

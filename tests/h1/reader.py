@@ -60,6 +60,7 @@ class Message:
         self.chunked = False
         self.length = None
         self.may_refuse = []
+        self.odd = []  # well-formed, and no proxy of ours may refuse it; others do for a reason
         self.listed = set()
         self.options = set()
         self.head_size = 0
@@ -291,6 +292,12 @@ def read_request(data, at):
         if len(m.method) > LIMITS["method"]:
             m.may_refuse.append("long method")
         m.fields = read_fields(lines[1:], m, "request")
+        if not m.method.isalpha() or not m.method.isupper():
+            m.odd.append("method")
+        if re.search(rb"%(?![0-9A-Fa-f]{2})", found[2]) or b"%00" in found[2]:
+            m.odd.append("percent-encoding")
+        if len(m.get(b"expect")) > 1 or any(len(n) > 255 for n, _ in m.fields):
+            m.odd.append("fields")
         read_connection(m)
         read_framing(m)
         read_target(m, found[2])

@@ -12,7 +12,7 @@
 
 #include "common/mem.h"
 #include "common/strbuf.h"
-#include "common/table.h"
+#include "common/table_diff.h"
 #include "routerd/match_policy.h"
 
 /* A compiled table against its text: which service, which release. */
@@ -38,8 +38,7 @@ static struct match_table *build(const char *text)
     struct slots slots = { 0 };
     struct match_slot_ops ops = { next_slot, keep_slot, &slots };
     struct error err = { 0 };
-    if (table_read(text, strlen(text), &table, &err) < 0 ||
-        match_build(&table, NULL, &ops, &ret, &err) < 0)
+    if (table_read(text, strlen(text), &table, &err) < 0 || match_build(&table, NULL, &ops, &ret, &err) < 0)
         fail_msg("%s", err.text);
     table_clear(&table);
     return ret;
@@ -209,11 +208,91 @@ static void draining_endpoints_take_no_new_requests(void **state)
         "{\"version\":\"1.0.0\",\"weight\":1,\"endpoints\":["
         "{\"address\":\"10.0.0.1:80\",\"draining\":true},{\"address\":\"10.0.0.2:80\"}]}]}]}";
     struct match_table *t = build(text);
-    const struct match_release *r = &match_find_service(t, "web", 3)->releases[0];
-    assert_int_equal(t->n_slots, 2);
+    const struct match_service *web = match_find_service(t, "web", 3);
+    const struct match_release *r = &web->releases[0];
+    assert_int_equal(web->n_slots, 2);
     assert_int_equal(r->slots->n, 1);
     assert_int_equal(match_slot(r->slots, 0), 1);
     match_free(t);
+}
+
+/* A table as a row of letters: services in order, each a letter and a digit (its version); then routes, each a letter
+ * (host X.example leads to service x) and a digit: 1 has a rule. */
+static struct table *small_table(const char *services, const char *route_letters)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct table *table = xcalloc(1, sizeof(*table));
+    struct error err = { 0 };
+    strbuf_adds(&text, "{\"format\":1,\"routes\":[");
+    for (const char *p = route_letters; *p; p += 2)
+        strbuf_addf(&text, "%s{\"host\":\"%c.example\",\"path\":\"/p\",\"service\":\"%c\"%s}",
+            p == route_letters ? "" : ",", *p, *p, p[1] == '1' ? ",\"https\":true" : "");
+    strbuf_adds(&text, "],\"services\":[");
+    for (const char *p = services; *p; p += 2)
+        strbuf_addf(&text, "%s{\"name\":\"%c\",\"releases\":[{\"version\":\"1.0.%c\",\"weight\":1}]}",
+            p == services ? "" : ",", *p, p[1]);
+    strbuf_adds(&text, "]}");
+    if (table_read(text.data, text.len, table, &err) < 0)
+        fail_msg("%s", err.text);
+    table_sum_rows(table);
+    strbuf_done(&text);
+    return table;
+}
+
+static struct match_table *build_next(
+    const char *services, const char *route_letters, struct match_table *before)
+{
+    struct slots slots = { 0 };
+    struct match_slot_ops ops = { next_slot, keep_slot, &slots };
+    struct table *table = small_table(services, route_letters);
+    struct match_table *ret = NULL;
+    struct error err = { 0 };
+    if (match_build(table, before, &ops, &ret, &err) < 0)
+        fail_msg("%s", err.text);
+    table_clear(table);
+    free(table);
+    return ret;
+}
+
+static void what_did_not_change_is_shared(void **state)
+{
+    static const struct {
+        const char *services, *routes;
+        uint32_t n_shared;
+    } steps[] = {
+        { "a1b1c1", "a0b1c0", 0 },
+        { "a1b2c1", "a0b1c0", 2 }, /* a version: the index of routes is taken over */
+        { "a1b2c1", "a0b1c0", 3 },
+        { "a1b2c1", "a0b1c1", 3 }, /* a rule */
+        { "c1b2a1", "a0b1c1", 3 }, /* another order */
+        { "c1b2", "b1c1", 2 },
+        { "c1b2d1", "b1c1d0", 2 },
+        { "c2b3d2", "b1c1d0", 0 },
+        { "c2b3d2", "d0c1b1", 3 },
+        { "c2b3d2", "b1c0", 3 },
+        { "c2b4d2", "b1c0", 2 },
+    };
+    struct match_table *before = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        struct match_table *t = build_next(steps[i].services, steps[i].routes, before);
+        if (t->n_shared != steps[i].n_shared)
+            fail_msg("step %zu: %u shared", i, t->n_shared);
+        match_free(before);
+        before = t;
+        for (char host = 'a'; host <= 'd'; host++) {
+            char name[] = { host, '.', 'e', 'x', 'a', 'm', 'p', 'l', 'e', 0 };
+            struct match_route r = match_route(t, slice(name), slice("/p/q"));
+            const char *route = strchr(steps[i].routes, host), *service = strchr(steps[i].services, host);
+            if (!route) {
+                assert_null(r.service);
+                continue;
+            }
+            assert_int_equal(r.service->name[0], host);
+            assert_int_equal(r.service->releases[0].version[4], service[1]);
+            assert_int_equal(r.rules != NULL, route[1] == '1');
+        }
+    }
+    match_free(before);
 }
 
 /* Nothing is lost among many. */
@@ -252,6 +331,7 @@ int main(void)
         cmocka_unit_test(hosts_name_versions),
         cmocka_unit_test(positions_fall_into_ranges),
         cmocka_unit_test(draining_endpoints_take_no_new_requests),
+        cmocka_unit_test(what_did_not_change_is_shared),
         cmocka_unit_test(ten_thousand_routes_are_all_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

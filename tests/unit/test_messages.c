@@ -65,6 +65,7 @@ static const struct right_case rights[] = {
     { "version",         "adv" },
     { "identity_revoke", "a" },
     { "hub_status",      "adv" },
+    { "routers",         "adv" },
     { "orders_change",   "h" },
     { "instance_report", "x" },
     { "host_report",     "x" },
@@ -82,7 +83,7 @@ static void rights_table(void **state)
 {
     static const char letters[ROLE_MAX_ + 1] = "nadvxrh";
 
-    assert_int_equal(ARRAY_SIZE(rights), 43);
+    assert_int_equal(ARRAY_SIZE(rights), 44);
     for (size_t i = 0; i < ARRAY_SIZE(rights); i++) {
         const struct msg_info *info = msg_by_method(rights[i].method);
         row_true(rights[i].method, info != NULL);

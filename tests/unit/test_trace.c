@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/secret.h"
 #include "tests/unit/rows.h"
 
 /* Which ids a request gets, and which of the client's pass. */
@@ -50,12 +51,13 @@ static const struct trace *make(const char *fields, const struct trace_policy *p
     static char text[1024];
     struct http1_limits limits = { 0 };
     struct http1_fault fault;
+    static const uint64_t seeds[TRACE_SEEDS] = { 1, 2, 3 };
     struct trace_source source;
     static struct trace t;
     snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", fields);
     if (http1_request_parse(text, strlen(text), &limits, &head, &fault) != HTTP1_DONE)
         fail_msg("%s: %s", fields, fault.reason);
-    trace_source_init(&source);
+    trace_source_init(&source, seeds);
     trace_make(&t, &source, policy, &head, trusted);
     return &t;
 }
@@ -134,7 +136,9 @@ static void ids_never_repeat(void **state)
     struct http1_head head = { 0 };
     for (int s = 0; s < SOURCES; s++) {
         struct trace_source source;
-        trace_source_init(&source);
+        uint64_t seeds[TRACE_SEEDS];
+        random_bytes(seeds, sizeof(seeds));
+        trace_source_init(&source, seeds);
         for (int i = 0; i < IDS; i++) {
             struct trace t;
             trace_make(&t, &source, &policy, &head, false);
