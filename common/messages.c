@@ -84,6 +84,7 @@ static const struct msg_info infos[] = {
     { MSG_VERSION,         "version",         FROM_VIEWER,    &wire_empty_schema,           &wire_version_schema },
     { MSG_IDENTITY_REVOKE, "identity_revoke", FROM_ADMIN,     &wire_identity_revoke_schema, &wire_empty_schema },
     { MSG_HUB_STATUS,      "hub_status",      FROM_VIEWER,    &wire_empty_schema,           &wire_hub_status_schema },
+    { MSG_ROUTERS,         "routers",         FROM_VIEWER,    &wire_empty_schema,           &wire_routers_schema },
 
     { MSG_ORDERS_CHANGE,   "orders_change",   FROM_HUB,       &wire_orders_change_schema,   &wire_empty_schema },
     { MSG_INSTANCE_REPORT, "instance_report", FROM_DRONE,     &wire_instance_report_schema, NULL },

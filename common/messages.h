@@ -107,6 +107,7 @@ enum msg_type {
     MSG_VERSION = 131,
     MSG_IDENTITY_REVOKE = 132,
     MSG_HUB_STATUS = 133,
+    MSG_ROUTERS = 134,
     /* hub and drone: 200… */
     MSG_ORDERS_CHANGE = 200,
     MSG_INSTANCE_REPORT = 201,
@@ -502,6 +503,35 @@ struct msg_hub_status {
     size_t n_items;
 };
 
+/* A router as a whole. Rates are of the interval before; of 0 ms: nothing is said. */
+struct router_brief {
+    int64_t generation; /* 1 and more: of reloads */
+    char *older;        /* "2 older generations with 14 connections" */
+    int64_t connections, in_flight;
+    int64_t ejected;                       /* endpoints that are left out now */
+    int64_t interval_ms, requests, errors; /* errors: answers of 5xx, the router's own among them */
+    int64_t retries;
+    int64_t bytes_in, bytes_out; /* content */
+    int64_t p50_us, p99_us;
+    char *certificate; /* the one that ends first */
+    int64_t certificate_expires_us;
+};
+extern const struct schema router_brief_schema;
+
+struct router_row {
+    char *name;
+    bool online;
+    char *version;   /* of its program */
+    int64_t epoch;   /* that all its workers serve */
+    int64_t seen_us; /* its last report; 0: never */
+    struct router_brief now;
+};
+
+struct msg_routers {
+    struct router_row *routers;
+    size_t n_routers;
+};
+
 struct msg_host_remove {
     char *request_id;
     int role;
@@ -655,6 +685,7 @@ struct msg_traffic_report {
     int64_t epoch; /* that every worker serves */
     struct endpoint_traffic *endpoints;
     size_t n_endpoints;
+    struct router_brief router;
 };
 
 /* --- the tables ------------------------------------------------------------------------------------------ */

@@ -65,4 +65,4 @@ extern const struct schema wire_list_query_schema, wire_servers_query_schema, wi
 /* messages_hosts.c */
 extern const struct schema wire_orders_change_schema, wire_instance_report_schema, wire_host_report_schema,
     wire_stream_open_schema, wire_stream_lines_schema, wire_stream_end_schema, wire_table_prepare_schema,
-    wire_table_commit_schema, wire_table_abort_schema, wire_traffic_report_schema;
+    wire_table_commit_schema, wire_table_abort_schema, wire_traffic_report_schema, wire_routers_schema;

@@ -185,9 +185,45 @@ static const struct field endpoint_traffic_fields[] = {
 static const struct schema endpoint_traffic_schema =
     SCHEMA("traffic_row", struct endpoint_traffic, endpoint_traffic_fields, false);
 
+static const struct field router_brief_fields[] = {
+    F_INT(struct router_brief,    generation,             0, 0, 0),
+    M_SHORT(struct router_brief,  older,                  0),
+    M_COUNT(struct router_brief,  connections,            0),
+    M_COUNT(struct router_brief,  in_flight,              0),
+    M_COUNT(struct router_brief,  ejected,                FIELD_OMIT_EMPTY),
+    M_COUNT(struct router_brief,  interval_ms,            0),
+    M_COUNT(struct router_brief,  requests,               0),
+    M_COUNT(struct router_brief,  errors,                 0),
+    M_COUNT(struct router_brief,  retries,                FIELD_OMIT_EMPTY),
+    M_COUNT(struct router_brief,  bytes_in,               FIELD_OMIT_EMPTY),
+    M_COUNT(struct router_brief,  bytes_out,              FIELD_OMIT_EMPTY),
+    M_COUNT(struct router_brief,  p50_us,                 FIELD_OMIT_EMPTY),
+    M_COUNT(struct router_brief,  p99_us,                 FIELD_OMIT_EMPTY),
+    M_SHORT(struct router_brief,  certificate,            0),
+    M_TIME(struct router_brief,   certificate_expires_us, FIELD_OMIT_EMPTY),
+};
+const struct schema router_brief_schema =
+    SCHEMA("router", struct router_brief, router_brief_fields, false);
+
+static const struct field router_row_fields[] = {
+    M_HOST(struct router_row,   name,    FIELD_REQUIRED),
+    F_BOOL(struct router_row,   online,  0),
+    M_SHORT(struct router_row,  version, 0),
+    F_INT(struct router_row,    epoch,   0, 0, 0),
+    M_TIME(struct router_row,   seen_us, FIELD_OMIT_EMPTY),
+    F_STRUCT(struct router_row, now,     0, &router_brief_schema),
+};
+static const struct schema router_row_schema =
+    SCHEMA("router_row", struct router_row, router_row_fields, false);
+
+static const struct field routers_fields[] = {
+    F_LIST(struct msg_routers, routers, FIELD_REQUIRED, &router_row_schema),
+};
+
 static const struct field traffic_report_fields[] = {
-    F_INT(struct msg_traffic_report,  epoch,     FIELD_REQUIRED, 0, 0),
-    F_LIST(struct msg_traffic_report, endpoints, 0, &endpoint_traffic_schema),
+    F_INT(struct msg_traffic_report,    epoch,     FIELD_REQUIRED, 0, 0),
+    F_LIST(struct msg_traffic_report,   endpoints, 0, &endpoint_traffic_schema),
+    F_STRUCT(struct msg_traffic_report, router,    0, &router_brief_schema),
 };
 /* clang-format on */
 
@@ -212,3 +248,4 @@ const struct schema wire_table_commit_schema = SCHEMA("table_commit", struct msg
 const struct schema wire_table_abort_schema = SCHEMA("table_abort", struct msg_epoch, epoch_fields, true);
 const struct schema wire_traffic_report_schema =
     SCHEMA("traffic_report", struct msg_traffic_report, traffic_report_fields, false);
+const struct schema wire_routers_schema = SCHEMA("routers", struct msg_routers, routers_fields, false);

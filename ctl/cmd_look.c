@@ -2,13 +2,17 @@
 /* Verbs that only look: one question, one answer, however many pages it comes in. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/loop.h"
 #include "common/mem.h"
 #include "common/schema.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/router_socket.h"
 
 #define HISTORY_LINES 20
+#define LOOK_MS       1000 /* between two looks at a router */
 
 /* Where a list has its rows, so that pages can be joined. */
 struct list_shape {
@@ -130,6 +134,60 @@ int cmd_status(struct ctl *ctl, struct error *err)
     const struct msg_query m = { .target = ctl->args.words ? ctl->args.words[0] : NULL, .limit = PAGE_MAX };
     int r = ask(ctl, MSG_STATUS, &m, &answer, err);
     FINISH(ctl, r, status, MSG_STATUS, answer);
+    return r;
+}
+
+/* Two looks, so that there is something to say of now. */
+static int look_at_router(struct ctl *ctl, const char *address, struct error *err)
+{
+    struct router_status first = { 0 }, second = { 0 };
+    bool once = args_has(&ctl->args, "json");
+    int r = router_socket_ask(ctl->loop, address, &first, err);
+    if (r >= 0 && !once) {
+        mono_t until = { loop_now(ctl->loop).us + LOOK_MS * CLOCK_US_PER_MS };
+        while (loop_now(ctl->loop).us < until.us)
+            loop_turn(ctl->loop, LOOK_MS);
+        r = router_socket_ask(ctl->loop, address, &second, err);
+    }
+    if (r >= 0) {
+        ctl->output.ops->router(&ctl->output, once ? NULL : &first, once ? &first : &second);
+        output_flush(&ctl->output);
+    }
+    schema_clear(&router_status_schema, &first);
+    schema_clear(&router_status_schema, &second);
+    return r;
+}
+
+/* The one that was asked for; *ret points into all. */
+static int only_router(
+    const struct msg_routers *all, const char *name, struct msg_routers *ret, struct error *err)
+{
+    for (size_t i = 0; i < all->n_routers; i++) {
+        if (strcmp(all->routers[i].name, name) == 0) {
+            *ret = (struct msg_routers){ &all->routers[i], 1 };
+            return 0;
+        }
+    }
+    return error_set(err, -ENOENT, "no router \"%s\" has joined", name);
+}
+
+/* A machine that is a router shows itself, without a hub; anywhere else the hub tells. */
+int cmd_status_router(struct ctl *ctl, struct error *err)
+{
+    const char *address = args_text(&ctl->args, "socket");
+    const char *name = ctl->args.words ? ctl->args.words[0] : NULL;
+    if (address || (!name && !args_text(&ctl->args, "remote") && access(ROUTER_SOCKET, F_OK) == 0))
+        return look_at_router(ctl, address ? address : ROUTER_SOCKET, err);
+    struct msg_routers answer = { 0 }, shown;
+    int r = ask(ctl, MSG_ROUTERS, &(struct msg_empty){ 0 }, &answer, err);
+    shown = answer;
+    if (r >= 0 && name)
+        r = only_router(&answer, name, &shown, err);
+    if (r >= 0) {
+        ctl->output.ops->routers(&ctl->output, &shown);
+        output_flush(&ctl->output);
+    }
+    schema_clear(msg_by_type(MSG_ROUTERS)->answer, &answer);
     return r;
 }
 

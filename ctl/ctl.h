@@ -68,6 +68,7 @@ int cmd_list(struct ctl *ctl, struct error *err);
 int cmd_ps(struct ctl *ctl, struct error *err);
 int cmd_servers(struct ctl *ctl, struct error *err);
 int cmd_status(struct ctl *ctl, struct error *err);
+int cmd_status_router(struct ctl *ctl, struct error *err);
 int cmd_version(struct ctl *ctl, struct error *err);
 /* cmd_follow.c */
 int cmd_logs(struct ctl *ctl, struct error *err);

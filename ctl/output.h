@@ -15,6 +15,7 @@
 struct output;
 struct progress;
 struct remotes;
+struct router_status;
 
 struct output_ops {
     // clang-format off
@@ -32,6 +33,8 @@ struct output_ops {
     void (*operation)(struct output *o, const struct msg_operation *m);
     void (*ps)(struct output *o, const struct msg_ps *m);
     void (*remotes)(struct output *o, const struct remotes *m);
+    void (*router)(struct output *o, const struct router_status *before, const struct router_status *now);
+    void (*routers)(struct output *o, const struct msg_routers *m);
     void (*servers)(struct output *o, const struct msg_servers *m);
     void (*status)(struct output *o, const struct msg_status *m);
     void (*token)(struct output *o, const struct msg_token *m);

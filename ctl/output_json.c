@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "common/router_status.h"
 #include "common/schema.h"
 #include "ctl/output.h"
 #include "ctl/remote.h"
@@ -37,6 +38,7 @@ static void json_log_lines(struct output *o, const struct msg_stream_lines *m)  
 static void json_operation(struct output *o, const struct msg_operation *m)       { answer(o, MSG_DEPLOY, m); }
 static void json_ps(struct output *o, const struct msg_ps *m)                     { answer(o, MSG_PS, m); }
 static void json_remotes(struct output *o, const struct remotes *m)               { print(o, &remotes_schema, m); }
+static void json_routers(struct output *o, const struct msg_routers *m)           { answer(o, MSG_ROUTERS, m); }
 static void json_servers(struct output *o, const struct msg_servers *m)           { answer(o, MSG_SERVERS, m); }
 static void json_status(struct output *o, const struct msg_status *m)             { answer(o, MSG_STATUS, m); }
 static void json_token(struct output *o, const struct msg_token *m)               { answer(o, MSG_TOKEN_CREATE, m); }
@@ -51,6 +53,11 @@ static void json_done(struct output *o, const char *text)
 static void json_identity(struct output *o, const char *text, const struct msg_identity *m)
 {
     answer(o, MSG_JOIN, m);
+}
+
+static void json_router(struct output *o, const struct router_status *before, const struct router_status *now)
+{
+    print(o, &router_status_schema, now);
 }
 
 static void json_version(struct output *o, const struct msg_version *m)
@@ -81,6 +88,8 @@ const struct output_ops output_json = {
     .operation     = json_operation,
     .ps            = json_ps,
     .remotes       = json_remotes,
+    .router        = json_router,
+    .routers       = json_routers,
     .servers       = json_servers,
     .status        = json_status,
     .token         = json_token,

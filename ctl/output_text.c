@@ -13,6 +13,7 @@
 #include "ctl/progress.h"
 #include "ctl/remote.h"
 #include "ctl/text_fleet.h"
+#include "ctl/text_router.h"
 
 #define WHO_WIDTH  8 /* of monitor's columns, which can't be measured beforehand */
 #define KIND_WIDTH 9
@@ -360,6 +361,8 @@ const struct output_ops output_text = {
     .operation     = text_operation,
     .ps            = text_ps,
     .remotes       = text_remotes,
+    .router        = text_router,
+    .routers       = text_routers,
     .servers       = text_servers,
     .status        = text_status,
     .token         = text_token,

@@ -56,20 +56,29 @@ static int64_t since(int64_t *before, int64_t now)
     return grown;
 }
 
-static void add_pools(struct brief *b, struct router_brief *ret)
+struct pool_sums {
+    int64_t errors, retries;
+};
+
+static struct pool_sums sum_pools(const struct routerd *r)
 {
-    int64_t errors = 0, retries = 0;
+    struct pool_sums sums = { 0 };
     const struct pool *pool;
-    list_for_each (pool, &b->routerd->registry->pools, link) {
+    list_for_each (pool, &r->registry->pools, link) {
         for (unsigned w = 0; w < pool->n_workers; w++) {
-            errors += LOAD(pool->locals[w].own[STATUS_5XX]);
-            retries += LOAD(pool->locals[w].retries);
+            sums.errors += LOAD(pool->locals[w].own[STATUS_5XX]);
+            sums.retries += LOAD(pool->locals[w].retries);
         }
     }
-    int64_t own = since(&b->own_errors, errors);
+    return sums;
+}
+
+static void add_pools(struct brief *b, const struct pool_sums *sums, struct router_brief *ret)
+{
+    int64_t own = since(&b->own_errors, sums->errors);
     ret->requests += own;
     ret->errors += own;
-    ret->retries = since(&b->retries, retries);
+    ret->retries = since(&b->retries, sums->retries);
 }
 
 static void first_to_end(
@@ -106,8 +115,11 @@ bool brief_fill(struct brief *b, bool now, bool moved, struct router_brief *ret)
     struct routerd *r = b->routerd;
     int64_t passed_ms = mono_diff_ms(loop_now(r->loop), b->since);
     *ret = (struct router_brief){ 0 };
-    if (generation_is_older(r->generation) || passed_ms <= 0 ||
-        (!now && passed_ms < (moved ? BRIEF_MS : BRIEF_IDLE_MS)))
+    if (generation_is_older(r->generation) || passed_ms <= 0 || (!now && passed_ms < BRIEF_MS))
+        return false;
+    struct pool_sums sums = sum_pools(r);
+    moved = moved || b->interval.requests > 0 || sums.errors != b->own_errors;
+    if (!now && !moved && passed_ms < BRIEF_IDLE_MS)
         return false;
     if (!b->skip) {
         ret->requests = (int64_t)b->interval.requests;
@@ -119,7 +131,7 @@ bool brief_fill(struct brief *b, bool now, bool moved, struct router_brief *ret)
     ret->p99_us = latency_percentile(b->interval.latency, 99);
     ret->interval_ms = passed_ms;
     ret->ejected = b->interval.ejected;
-    add_pools(b, ret);
+    add_pools(b, &sums, ret);
     add_router(r, ret);
     b->since = loop_now(r->loop);
     b->skip = false;

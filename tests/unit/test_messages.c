@@ -18,7 +18,7 @@ static void every_message_is_found_both_ways(void **state)
         row_true(info->method, msg_by_method(info->method) == info);
         row_true(info->method, info->schema != NULL && info->from != 0);
     }
-    assert_int_equal(n, 43);
+    assert_int_equal(n, 44);
     assert_null(msg_by_type(MSG_NONE_));
     assert_null(msg_by_type(MSG_MAX_));
     assert_null(msg_by_method("nonsense"));

@@ -112,6 +112,17 @@ static const struct {
       "{\"items\":[{\"name\":\"revision\",\"value\":\"118\"},{\"name\":\"links\",\"value\":\"3\"}]}",
       "revision  118\n"
       "links     3\n" },
+    { "routers", MSG_ROUTERS,
+      "{\"routers\":[{\"name\":\"r1\",\"online\":true,\"version\":\"0.1.0\",\"epoch\":118,\"now\":{\"generation\":3,"
+      "\"older\":\"1 older generation with 14 connections\",\"connections\":118,\"in_flight\":34,"
+      "\"interval_ms\":2000,\"requests\":424,\"errors\":1,\"p50_us\":800,\"p99_us\":20000,"
+      "\"certificate\":\"www.example.com\",\"certificate_expires_us\":1795354000000000}},"
+      "{\"name\":\"r2\",\"epoch\":117,\"now\":{\"interval_ms\":1000,\"requests\":9}}]}",
+      "ROUTER  STATE             EPOCH  CONNECTIONS  IN FLIGHT  REQUESTS/S  ERRORS     P50    P99  EJECTED\n"
+      "r1      online, 0.1.0       118          118         34         212   0.24%  0.8 ms  20 ms        0\n"
+      "r2      gone, seen never    117            0          0           –       –       –      –        0\n"
+      "  r1: generation 3; 1 older generation with 14 connections\n"
+      "  r1: the certificate www.example.com ends on 22 Nov 2026\n" },
     { "version", MSG_VERSION,
       "{\"program\":\"stagecoach-hubd\",\"version\":\"0.1.0\",\"protocol\":1,\"fingerprint\":"
       "\"7c1f0d9e52aa0000000000000000000000000000000000000000000000000000\"}",
@@ -147,6 +158,9 @@ static void print(struct output *o, enum msg_type type, const void *m)
         break;
     case MSG_PS:
         o->ops->ps(o, m);
+        break;
+    case MSG_ROUTERS:
+        o->ops->routers(o, m);
         break;
     case MSG_SERVERS:
         o->ops->servers(o, m);
