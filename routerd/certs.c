@@ -395,7 +395,8 @@ static bool read_directory(struct certs *certs)
     if (dir)
         closedir(dir);
     changed |= drop_unseen(certs);
-    qsort(certs->sources, certs->n_sources, sizeof(struct source *), compare_sources);
+    if (certs->n_sources > 1)
+        qsort(certs->sources, certs->n_sources, sizeof(struct source *), compare_sources);
     return changed;
 }
 

@@ -155,7 +155,10 @@ class Router:
     def stop(self):
         self.process.terminate()
         try:
-            return self.process.wait(15)
+            code = self.process.wait(15)
+            for word in ("Sanitizer", "runtime error:"):
+                assert word not in self.log(), self.log()
+            return code
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError("the router does not end")
