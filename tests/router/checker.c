@@ -44,7 +44,7 @@ static struct {
     int64_t lines;
 } check = { .out = PTHREAD_MUTEX_INITIALIZER };
 
-static volatile sig_atomic_t stopping;
+static _Atomic bool stopping;
 
 void checker_count(struct client *c, int status)
 {
@@ -331,7 +331,7 @@ static void *run(void *arg)
 
 static void on_signal(int signo)
 {
-    stopping = 1;
+    stopping = true;
 }
 
 static void report(double seconds)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #define AT_ONCE    CHECKER_AT_ONCE
 #define WINDOW     (1 << 20)
+#define TIMEOUT_MS 30000
 #define ROUNDS_MAX 20 /* connections for one round: each may refuse what it did not begin */
 
 enum fate { FATE_OPEN, FATE_RIGHT, FATE_WRONG, FATE_AGAIN };
@@ -29,6 +31,8 @@ struct stream {
 
 struct h2 {
     nghttp2_session *session;
+    const uint8_t *out; /* of the session: not sent yet */
+    size_t n_out;
     struct stream streams[AT_ONCE];
 };
 
@@ -125,21 +129,38 @@ static void submit(struct client *c, struct stream *s)
         s->fate = FATE_AGAIN;
 }
 
-static bool flush(struct client *c)
+/* What the socket takes; a client that only wrote while the other side only writes would wait for ever. */
+static bool flush(struct client *c, bool *full)
 {
-    const uint8_t *data;
-    ssize_t n;
-    while ((n = nghttp2_session_mem_send(c->h2->session, &data)) > 0) {
-        if (!checker_send(c->fd, (const char *)data, (size_t)n))
-            return false;
+    struct h2 *h = c->h2;
+    *full = false;
+    for (;;) {
+        if (h->n_out == 0) {
+            ssize_t n = nghttp2_session_mem_send(h->session, &h->out);
+            if (n <= 0)
+                return n == 0;
+            h->n_out = (size_t)n;
+        }
+        ssize_t sent = send(c->fd, h->out, h->n_out, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0)
+            return *full = errno == EAGAIN;
+        h->out += sent;
+        h->n_out -= (size_t)sent;
     }
-    return n == 0;
+}
+
+/* NULL: there is something to read, or room to write. */
+static const char *wait_for(struct client *c, bool full)
+{
+    struct pollfd p = { c->fd, (short)(POLLIN | (full ? POLLOUT : 0)), 0 };
+    return poll(&p, 1, TIMEOUT_MS) > 0 ? NULL : "no answer in time";
 }
 
 static void hang_up(struct client *c)
 {
     nghttp2_session_del(c->h2->session);
     c->h2->session = NULL;
+    c->h2->n_out = 0;
     checker_hang_up(c);
 }
 
@@ -173,16 +194,20 @@ static int count(struct client *c, enum fate fate)
 static const char *exchange(struct client *c)
 {
     char buf[64 * 1024];
+    bool full;
     while (count(c, FATE_OPEN) > 0) {
-        if (!flush(c))
-            return "the connection broke";
-        ssize_t n = recv(c->fd, buf, sizeof(buf), 0);
+        const char *why = flush(c, &full) ? wait_for(c, full) : "the connection broke";
+        if (why)
+            return why;
+        ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN)
+            continue;
         if (n <= 0)
-            return n == 0 ? "the connection ended" : errno == EAGAIN ? "no answer in time" : strerror(errno);
+            return n == 0 ? "the connection ended" : strerror(errno);
         if (nghttp2_session_mem_recv(c->h2->session, (uint8_t *)buf, (size_t)n) < 0)
             return "wrong: frames that are none";
     }
-    return flush(c) ? NULL : "the connection broke";
+    return flush(c, &full) ? NULL : "the connection broke";
 }
 
 /* A connection that ended says nothing of streams that it had been told not to be begun; all others are lost. */

@@ -7,6 +7,7 @@ NOTIFY_SOCKET, and the main process is the one that was named last. Everything t
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -221,6 +222,12 @@ class Router:
         with open(self.log_path, errors="replace") as f:
             return "".join(f.readlines()[-n:])
 
+    def sanitizer_words(self):
+        """A process that is not the main one any more may have ended by one, and nobody asked for its exit status."""
+        text = self.log_tail(100000)
+        at = re.search(r"^.*(Sanitizer|runtime error:)", text, re.MULTILINE)
+        return text[at.start():at.start() + 8000] if at else ""
+
     def end(self):
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
@@ -239,8 +246,9 @@ def router(*args, **kwargs):
     made = Router(*args, **kwargs)
     try:
         yield made
+        assert not made.sanitizer_words(), "a sanitizer spoke"
     except BaseException:
-        sys.stderr.write("--- the router's log\n" + made.log_tail(60))
+        sys.stderr.write("--- the router's log\n" + (made.sanitizer_words() or made.log_tail(60)))
         raise
     finally:
         made.end()

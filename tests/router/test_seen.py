@@ -516,6 +516,55 @@ def a_pipe_that_nobody_reads_holds_nobody_up(programs):
         shutil.rmtree(folder)
 
 
+def http_2_is_counted_and_logged_alike(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    try:
+        with scene(programs, f"--access-log={log}", "--h2c=yes") as (router, service, _):
+            r = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-A", "agent", "-H", "Host: web.example",
+                                f"http://127.0.0.1:{router.port}/a?b"], capture_output=True)
+            assert r.returncode == 0 and b"GET /a?b" in r.stdout, r
+            (record,) = eventually("a line", lambda: lines_of(log) and records_of(log))
+            assert (record["protocol"], record["method"], record["target"]) == ("HTTP/2.0", "GET", "/a?b"), record
+            assert record["user_agent"] == "agent" and record["bytes_out"] == len(r.stdout), record
+            assert prometheus_text.value(router.metrics(), "stagecoach_router_worker_h2_requests_total") == 1
+    finally:
+        shutil.rmtree(folder)
+
+
+def a_reload_hands_the_socket_and_the_log_on(programs):
+    """The next generation is another process: it answers at the same socket and writes the same file."""
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    try:
+        with scene(programs, f"--access-log={log}") as (router, service, _):
+            held = http.client.HTTPConnection("127.0.0.1", router.port, timeout=READY_S)
+            ask = lambda path: (held.request("GET", path, headers={"Host": "web.example"}), held.getresponse().read())
+            ask("/before")
+            first = json.loads(router.ask_status("/status")[2])["pid"]
+            assert first == router.process.pid
+            os.kill(first, signal.SIGHUP)
+            seen = lambda: json.loads(router.ask_status("/status")[2])
+            second = eventually("the next generation answers", lambda: seen()["pid"] != first and seen(), READY_S)
+            try:
+                assert second["generation"] == 2, second
+                ask("/old")  # on the connection that the older one has; it is told to go
+                router.get("/new")
+                eventually("both have written", lambda: {r["target"] for r in records_of(log)} ==
+                           {"/before", "/old", "/new"})
+                eventually("the older one has ended", lambda: router.process.poll() is not None, READY_S)
+                m = router.metrics()
+                assert prometheus_text.value(m, "stagecoach_router_generation") == 2
+                assert prometheus_text.value(m, "stagecoach_router_service_requests_total") == 1
+            finally:
+                os.kill(second["pid"], signal.SIGTERM)
+                eventually("it has ended", lambda: not os.path.exists(f"/proc/{second['pid']}/stat") or
+                           open(f"/proc/{second['pid']}/stat").read().split(") ")[1][0] == "Z", READY_S)
+            router.process.poll = lambda: None  # it was to end
+    finally:
+        shutil.rmtree(folder)
+
+
 def a_log_that_can_t_be_opened_refuses_the_start(programs):
     for setting, words in (("--access-log=/nonexistent/x.log", "can't open the access log"),
                            ("--access-format=xml", "must be json or combined")):
@@ -538,6 +587,8 @@ TESTS = [
     a_moved_file_is_opened_again,
     a_full_disk_costs_lines_and_no_request,
     a_pipe_that_nobody_reads_holds_nobody_up,
+    http_2_is_counted_and_logged_alike,
+    a_reload_hands_the_socket_and_the_log_on,
     a_log_that_can_t_be_opened_refuses_the_start,
 ]
 
