@@ -27,10 +27,12 @@ struct probes {
     uint64_t round; /* of probes_serve */
     uint64_t random;
     unsigned n_running;
+    struct list turns; /* those whose time has come while as many were running as may */
+    struct task task;
 };
 
 struct probe {
-    struct list link;
+    struct list link, turn;
     struct probes *probes;
     struct endpoint *endpoint;
     const struct match_policy *policy; /* of the table that is served */
@@ -41,7 +43,7 @@ struct probe {
     struct wire wire;
     char *in;
     size_t n_in, n_sent;
-    bool running, stopped;
+    bool running;
 };
 
 static void on_timer(void *arg);
@@ -64,6 +66,8 @@ static void end_run(struct probe *p)
     wire_close(&p->wire);
     free(p->in);
     p->in = NULL;
+    if (!list_empty(&p->probes->turns))
+        loop_soon(p->probes->loop, &p->probes->task);
 }
 
 static void set_next(struct probe *p)
@@ -198,10 +202,6 @@ static void on_wire(struct wire *wire, unsigned events)
 
 static void begin(struct probe *p)
 {
-    if (p->probes->n_running >= PROBES_AT_ONCE) {
-        timer_set(&p->timer, PROBE_TURN_MS);
-        return;
-    }
     p->running = true;
     p->probes->n_running++;
     p->n_in = p->n_sent = 0;
@@ -214,13 +214,26 @@ static void begin(struct probe *p)
         timer_set(&p->timer, p->policy->timeout_ms);
 }
 
+static void on_turn(void *arg)
+{
+    struct probes *probes = arg;
+    while (probes->n_running < PROBES_AT_ONCE && !list_empty(&probes->turns)) {
+        struct probe *p = list_first(&probes->turns, struct probe, turn);
+        list_remove(&p->turn);
+        begin(p);
+    }
+}
+
 static void on_timer(void *arg)
 {
     struct probe *p = arg;
-    if (p->running)
+    if (p->running) {
         fail(p, "the probe was not answered in time");
-    else
+    } else if (p->probes->n_running < PROBES_AT_ONCE) {
         begin(p);
+    } else {
+        list_append(&p->probes->turns, &p->turn);
+    }
 }
 
 /* --- which ----------------------------------------------------------------------------------------------- */
@@ -234,6 +247,7 @@ static void stop(struct probe *p)
 {
     end_run(p);
     timer_done(&p->timer);
+    list_remove(&p->turn);
     list_remove(&p->link);
     p->endpoint->probe = NULL;
     loop_free_later(p->probes->loop, p, free_probe);
@@ -247,6 +261,7 @@ static void want(struct probes *probes, struct endpoint *e, const struct match_p
         p = e->probe = xcalloc(1, sizeof(*p));
         p->probes = probes;
         p->endpoint = e;
+        list_init(&p->turn);
         wire_init(&p->wire, on_wire);
         timer_init(&p->timer, probes->loop, on_timer, p);
         list_append(&probes->all, &p->link);
@@ -285,6 +300,8 @@ struct probes *probes_new(struct loop *loop, struct registry *registry, probes_c
     struct probes *probes = xcalloc(1, sizeof(*probes));
     *probes = (struct probes){ .loop = loop, .registry = registry, .fn = fn, .arg = arg };
     list_init(&probes->all);
+    list_init(&probes->turns);
+    task_init(&probes->task, on_turn, probes);
     random_bytes(&probes->random, sizeof(probes->random));
     probes->random |= 1;
     return probes;
@@ -295,5 +312,6 @@ void probes_free(struct probes *probes)
     if (!probes)
         return;
     probes_serve(probes, NULL);
+    task_done(&probes->task);
     free(probes);
 }

@@ -8,7 +8,6 @@
 
 #define PROBES_AT_ONCE    256 /* connections; further ones wait their turn */
 #define PROBE_HEAD_MAX    (16 * 1024)
-#define PROBE_TURN_MS     50
 #define PROBE_JITTER_PART 10 /* an interval is up to a tenth longer or shorter */
 
 struct loop;

@@ -35,7 +35,12 @@ static void on_wire(struct wire *wire, unsigned events)
     struct upconn *up = container_of(wire, struct upconn, wire);
     if (up->closed)
         return;
-    if (up->exchange)
+    /* An event of the turn in which it was taken tells of bytes, or an end, from before anything was asked. */
+    bool unasked = up->reused && up->taken_us == worker_now_us(up->worker) &&
+        events & (WIRE_READABLE | WIRE_CLOSED) && up->exchange && up->exchange->state == EXCHANGE_ASKING;
+    if (unasked)
+        exchange_broken(up->exchange, false, "bytes that answer nothing");
+    else if (up->exchange)
         exchange_on_upstream(up->exchange, events);
     else if (events & (WIRE_READABLE | WIRE_CLOSED))
         upconn_close(up);
@@ -63,6 +68,7 @@ struct upconn *upconn_take(struct worker *worker, struct endpoint *endpoint, boo
     leave_pool(up);
     wheel_clear(&up->deadline);
     up->reused = true;
+    up->taken_us = worker_now_us(worker);
     return up;
 }
 

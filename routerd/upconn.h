@@ -28,6 +28,7 @@ struct upconn {
     struct list pool, all;     /* while pooled */
     struct wheel_node deadline;
     int64_t idle_since_us;
+    int64_t taken_us; /* from the pool */
     bool reused; /* has carried an exchange before this one */
     bool connected;
     bool answers_large; /* the last one was worth splicing */

@@ -10,6 +10,7 @@ import time
 import reader
 
 READ = 1 << 18
+END_SECONDS = 0.5
 EVENTS = select.EPOLLIN | select.EPOLLRDHUP
 
 
@@ -153,7 +154,10 @@ class Scene:
                     pass
             if self.turn(fd, 0.01 if waiting else max(0.0, min(1.0, deadline - time.monotonic()))):
                 end = self.receive(client, got)
-            if end is None and (time.monotonic() > deadline or (until and not waiting and until(bytes(got)))):
+            if end is None and until and not waiting and (time.monotonic() > deadline or until(bytes(got))):
+                # Enough was read: what else there is comes before the end that our own end brings about.
+                until, half_close, deadline = None, True, time.monotonic() + END_SECONDS
+            elif end is None and time.monotonic() > deadline:
                 end = "open"
         self.poll.unregister(fd)
         client.close()
