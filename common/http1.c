@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "common/http1_chars.h"
+#include "common/http1_meaning.h"
 
 /* --- characters ------------------------------------------------------------------------------------------ */
 
@@ -12,6 +13,7 @@
 #define V HTTP1_CHAR_VALUE
 #define G HTTP1_CHAR_TARGET
 #define H HTTP1_CHAR_HOST
+#define U HTTP1_CHAR_UNDERSCORE
 
 /* clang-format off */
 __extension__ const uint8_t http1_chars[256] = {
@@ -22,7 +24,7 @@ __extension__ const uint8_t http1_chars[256] = {
     ['0' ... '9'] = T|V|G|H,
     [':'] = V|G,   [';'] = V|G,   ['<'] = V,     ['='] = V|G,   ['>'] = V,     ['?'] = V|G,   ['@'] = V|G,
     ['A' ... 'Z'] = T|V|G|H,
-    ['['] = V|G,   ['\\'] = V|G,  [']'] = V|G,   ['^'] = T|V|G, ['_'] = T|V|G|H, ['`'] = T|V|G,
+    ['['] = V|G,   ['\\'] = V|G,  [']'] = V|G,   ['^'] = T|V|G, ['_'] = T|V|G|H|U, ['`'] = T|V|G,
     ['a' ... 'z'] = T|V|G|H,
     ['{'] = V|G,   ['|'] = T|V|G, ['}'] = V|G,   ['~'] = T|V|G,
     [0x80 ... 0xff] = V,
@@ -33,6 +35,7 @@ __extension__ const uint8_t http1_chars[256] = {
 #undef V
 #undef G
 #undef H
+#undef U
 
 bool http1_is_token(const char *s, size_t len)
 {
@@ -98,8 +101,7 @@ static const struct http1_slice field_names[HTTP1_FIELD_MAX_] = {
 };
 
 /* The ids of each name length: a name is compared with at most four others. */
-#define FIELD_NAME_LONGEST 25
-static const uint8_t fields_by_length[FIELD_NAME_LONGEST + 1][4] = {
+static const uint8_t fields_by_length[HTTP1_FIELD_NAME_LONGEST + 1][4] = {
     [2]  = { HTTP1_FIELD_TE },
     [3]  = { HTTP1_FIELD_VIA },
     [4]  = { HTTP1_FIELD_HOST, HTTP1_FIELD_DATE },
@@ -124,15 +126,44 @@ static const uint8_t fields_by_length[FIELD_NAME_LONGEST + 1][4] = {
 };
 /* clang-format on */
 
+/* Eight bytes with A to Z made small. */
+static uint64_t lower_word(const char *p)
+{
+    const uint64_t each = UINT64_C(0x0101010101010101);
+    uint64_t word, low7;
+    memcpy(&word, p, sizeof(word));
+    low7 = word & each * 0x7f;
+    uint64_t upper = ((low7 + each * (0x80 - 'A')) ^ (low7 + each * (0x7f - 'Z'))) & ~word & each * 0x80;
+    return word | upper >> 2;
+}
+
+/* `known` is in small letters. */
+static bool is_name(const char *name, const char *known, size_t len)
+{
+    uint64_t word;
+    size_t i = 0;
+    for (; i + sizeof(word) <= len; i += sizeof(word)) {
+        memcpy(&word, known + i, sizeof(word));
+        if (lower_word(name + i) != word)
+            return false;
+    }
+    for (; i < len; i++) {
+        char c = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] | 0x20) : name[i];
+        if (c != known[i])
+            return false;
+    }
+    return true;
+}
+
 enum http1_field_id http1_field_id(const char *name, size_t len)
 {
-    if (len > FIELD_NAME_LONGEST)
+    if (len > HTTP1_FIELD_NAME_LONGEST)
         return HTTP1_FIELD_OTHER;
     const uint8_t *ids = fields_by_length[len];
     for (int i = 0; i < 4 && ids[i] != HTTP1_FIELD_OTHER; i++) {
         /* The first letter tells nearly all names apart. */
         const char *known = field_names[ids[i]].ptr;
-        if ((name[0] | 0x20) == known[0] && strncasecmp(name, known, len) == 0)
+        if ((name[0] | 0x20) == known[0] && is_name(name, known, len))
             return ids[i];
     }
     return HTTP1_FIELD_OTHER;

@@ -35,8 +35,8 @@ static const char *scan_value(const char *p, const char *end)
     return p;
 }
 
-/* CR LF, nothing else, at p. */
-static enum http1_result line_end(struct cursor *c)
+/* What stands where CR LF should. */
+static enum http1_result no_line_end(struct cursor *c)
 {
     if (c->p == c->end)
         return HTTP1_MORE;
@@ -44,10 +44,14 @@ static enum http1_result line_end(struct cursor *c)
         return http1_refuse(c->fault, 400, "bare LF");
     if (*c->p != '\r')
         return http1_refuse(c->fault, 400, "control character");
-    if (c->end - c->p < 2)
-        return HTTP1_MORE;
-    if (c->p[1] != '\n')
-        return http1_refuse(c->fault, 400, "bare CR");
+    return c->end - c->p < 2 ? HTTP1_MORE : http1_refuse(c->fault, 400, "bare CR");
+}
+
+/* CR LF, nothing else, at p. */
+static inline enum http1_result line_end(struct cursor *c)
+{
+    if (c->end - c->p < 2 || c->p[0] != '\r' || c->p[1] != '\n')
+        return no_line_end(c);
     c->p += 2;
     return HTTP1_DONE;
 }
@@ -56,7 +60,7 @@ static enum http1_result line_end(struct cursor *c)
 
 enum http1_field_id http1_imitates(const char *name, size_t len)
 {
-    char dashed[32];
+    char dashed[HTTP1_FIELD_NAME_LONGEST];
     if (len > sizeof(dashed) || !memchr(name, '_', len))
         return HTTP1_FIELD_OTHER;
     for (size_t i = 0; i < len; i++)
@@ -75,8 +79,8 @@ static bool imitates_known(const char *name, size_t len, bool answer)
 static enum http1_result field_name(struct cursor *c, struct http1_field *f)
 {
     const char *name = c->p;
-    while (c->p < c->end && http1_char_is(*c->p, HTTP1_CHAR_TOKEN))
-        c->p++;
+    uint8_t seen;
+    c->p = http1_char_span(name, c->end, HTTP1_CHAR_TOKEN, &seen);
     size_t len = (size_t)(c->p - name);
     if (len > HTTP1_FIELD_NAME_MAX)
         return http1_refuse(c->fault, 431, "field name too long");
@@ -92,7 +96,7 @@ static enum http1_result field_name(struct cursor *c, struct http1_field *f)
     if (len == 0)
         return http1_refuse(c->fault, 400, "field without a name");
     f->id = (uint8_t)http1_field_id(name, len);
-    if (f->id == HTTP1_FIELD_OTHER && imitates_known(name, len, c->answer))
+    if (seen & HTTP1_CHAR_UNDERSCORE && imitates_known(name, len, c->answer))
         return http1_refuse(c->fault, 400, "field name imitates a known one with \"_\" for \"-\"");
     f->name = name;
     f->name_len = (uint16_t)len;
@@ -193,8 +197,8 @@ static enum http1_result read_method(struct cursor *c, struct http1_head *head)
 static enum http1_result read_target(struct cursor *c, size_t target_max, struct http1_head *head)
 {
     const char *start = c->p;
-    while (c->p < c->end && http1_char_is(*c->p, HTTP1_CHAR_TARGET))
-        c->p++;
+    uint8_t seen;
+    c->p = http1_char_span(start, c->end, HTTP1_CHAR_TARGET, &seen);
     size_t len = (size_t)(c->p - start);
     if (len > target_max)
         return http1_refuse(c->fault, 414, "request target too long");

@@ -90,6 +90,11 @@ static enum http1_result read_connection(
         if (head->fields[i].id != HTTP1_FIELD_CONNECTION)
             continue;
         struct http1_slice list = http1_value(&head->fields[i]), item;
+        /* What nearly all say. */
+        if (http1_slice_is(list, "keep-alive")) {
+            options |= OPTION_KEEP_ALIVE;
+            continue;
+        }
         while (http1_list_next(&list, &item)) {
             if (++n > CONNECTION_OPTIONS_MAX)
                 return http1_refuse(fault, 400, "too many connection options");

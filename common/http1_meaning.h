@@ -6,6 +6,8 @@
 
 #include "common/http1.h"
 
+#define HTTP1_FIELD_NAME_LONGEST 25 /* of those that have an id */
+
 static inline enum http1_result http1_refuse(struct http1_fault *fault, int status, const char *reason)
 {
     *fault = (struct http1_fault){ status, reason };
