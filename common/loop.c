@@ -50,7 +50,13 @@ static void run_later(struct loop *loop)
         if (!loop->later)
             loop->later_tail = &loop->later;
         l->fn(l->obj);
-        free(l);
+        if (loop->n_spare >= LOOP_SPARE_MAX) {
+            free(l);
+            continue;
+        }
+        l->next = loop->spare;
+        loop->spare = l;
+        loop->n_spare++;
     }
 }
 
@@ -62,6 +68,11 @@ void loop_free(struct loop *loop)
     for (size_t i = 0; i < loop->n_heap; i++)
         loop->heap[i]->heap_index = -1;
     loop_watch_done(loop);
+    while (loop->spare) {
+        struct later *l = loop->spare;
+        loop->spare = l->next;
+        free(l);
+    }
     free(loop->heap);
     free(loop);
 }
@@ -264,9 +275,14 @@ void loop_late(struct loop *loop, struct task *task)
 
 void loop_free_later(struct loop *loop, void *obj, void (*fn)(void *obj))
 {
-    struct later *l = xcalloc(1, sizeof(*l));
-    l->obj = obj;
-    l->fn = fn;
+    struct later *l = loop->spare;
+    if (l) {
+        loop->spare = l->next;
+        loop->n_spare--;
+    } else {
+        l = xmalloc(sizeof(*l));
+    }
+    *l = (struct later){ .obj = obj, .fn = fn };
     *loop->later_tail = l;
     loop->later_tail = &l->next;
 }

@@ -7,6 +7,7 @@
 
 #define LOOP_SIGNALS_MAX     64
 #define LOOP_EVENTS_PER_TURN 128
+#define LOOP_SPARE_MAX       256
 
 struct later {
     struct later *next;
@@ -39,6 +40,8 @@ struct loop {
     struct list late[2]; /* put off lately, and before that */
     struct timer late_timer;
     struct later *later, **later_tail;
+    struct later *spare; /* for the next ones: something is freed later with every request */
+    unsigned n_spare;
     struct on_signal signals[LOOP_SIGNALS_MAX];
     int signal_fd; /* an eventfd that the handler rings; -1: no signals here */
     struct io *signal_io;

@@ -94,11 +94,6 @@ void wire_init(struct wire *wire, wire_fn fn)
     task_init(&wire->again, on_again, wire);
 }
 
-bool wire_is_open(const struct wire *wire)
-{
-    return wire->loop != NULL;
-}
-
 /* One registration for the socket's whole life, by edges: the bits in the wire say the rest. */
 static void watch(struct wire *wire)
 {
@@ -213,6 +208,8 @@ void wire_close(struct wire *wire)
     if (!wire_is_open(wire))
         return;
     int fd = wire->fd;
+    if (wire->tls)
+        tls_session_end(wire->tls);
     forget(wire);
     close(fd);
 }
@@ -224,6 +221,15 @@ bool wire_is_unheard(const struct wire *wire)
     if (!wire_is_open(wire) || getsockopt(wire->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
         return false;
     return info.tcpi_unacked > 0 && info.tcpi_retransmits >= WIRE_UNHEARD_REPEATS;
+}
+
+void wire_keep_asking(const struct wire *wire, int after_s)
+{
+    if (!wire_is_open(wire) || setsockopt(wire->fd, IPPROTO_TCP, TCP_KEEPIDLE, &after_s, sizeof(int)) < 0)
+        return;
+    setsockopt(wire->fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){ WIRE_ALIVE_EVERY_S }, sizeof(int));
+    setsockopt(wire->fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){ WIRE_ALIVE_TRIES }, sizeof(int));
+    setsockopt(wire->fd, SOL_SOCKET, SO_KEEPALIVE, &(int){ 1 }, sizeof(int));
 }
 
 size_t wire_unsent(const struct wire *wire)
@@ -238,6 +244,8 @@ void wire_abort(struct wire *wire)
 {
     if (wire_is_open(wire) && wire->is_socket)
         setsockopt(wire->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+    if (wire->tls)
+        tls_session_abandon(wire->tls);
     wire_close(wire);
 }
 
@@ -388,6 +396,12 @@ bool wire_is_quiet(struct wire *wire)
         return false;
     wire->readable = false;
     return true;
+}
+
+void wire_last(struct wire *wire)
+{
+    if (wire->tls)
+        tls_session_last(wire->tls);
 }
 
 void wire_shutdown_write(struct wire *wire)

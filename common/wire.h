@@ -95,7 +95,10 @@ void wire_move(struct wire *from, struct wire *to);
 void wire_close(struct wire *wire);
 /* The same, and the peer of a plain TCP connection sees a reset, not an end. */
 void wire_abort(struct wire *wire);
-bool wire_is_open(const struct wire *wire);
+static inline bool wire_is_open(const struct wire *wire)
+{
+    return wire->loop != NULL;
+}
 
 /* > 0: bytes; 0: end of the peer's direction; -EAGAIN: wait for WIRE_READABLE; else a negative errno (TLS:
  * -EPROTO, and wire_failure says what). Only -EAGAIN promises another event: a short read does not, but it may be what
@@ -112,12 +115,19 @@ ssize_t wire_splice_in(struct wire *wire, int pipe, size_t len);
 ssize_t wire_splice_out(struct wire *wire, int pipe, size_t len);
 /* Nothing waits to be read, and no end; asks the kernel if it isn't known. */
 bool wire_is_quiet(struct wire *wire);
+/* What the next wire_writev writes is the last, if it takes all of it: TLS says so along with it. */
+void wire_last(struct wire *wire);
 /* Ends our direction, after what was written. TLS: close_notify first. */
 void wire_shutdown_write(struct wire *wire);
 /* Sent bytes have been repeated WIRE_UNHEARD_REPEATS times without a word from the peer: its host is gone, or the
  * way to it. A peer that merely reads slowly is heard. False for unix sockets. */
 #define WIRE_UNHEARD_REPEATS 3
 bool wire_is_unheard(const struct wire *wire);
+/* A silent peer is asked whether it is there after so many seconds, and again each WIRE_ALIVE_EVERY_S; after
+ * WIRE_ALIVE_TRIES without a word the wire fails with -ETIMEDOUT. The kernel does it; not for unix sockets. */
+#define WIRE_ALIVE_EVERY_S 2
+#define WIRE_ALIVE_TRIES   3
+void wire_keep_asking(const struct wire *wire, int after_s);
 /* Bytes that were written and that the peer has not acknowledged: the kernel takes megabytes for a slow one. */
 size_t wire_unsent(const struct wire *wire);
 /* Another call of fn next turn with what is still readable or writable. */

@@ -213,6 +213,32 @@ static void tasks_run_once_and_can_be_cancelled(void **state)
     loop_free(loop);
 }
 
+static void late_tasks_run_after_a_while_unless_cancelled(void **state)
+{
+    struct loop *loop = start();
+    struct marker a = { .letter = 'a', .again_ms = -1 }, b = { .letter = 'b', .again_ms = -1 };
+    struct marker c = { .letter = 'c', .again_ms = -1 };
+    task_init(&a.task, on_marker, &a);
+    task_init(&b.task, on_marker, &b);
+    task_init(&c.task, on_marker, &c);
+    loop_late(loop, &a.task);
+    loop_late(loop, &b.task);
+    loop_advance(loop, LOOP_LATE_MS - 1);
+    loop_late(loop, &c.task);
+    loop_advance(loop, 2); /* the first is between one and two spans old now, the last just begun */
+    assert_string_equal(trace, "");
+    task_done(&b.task);
+    loop_advance(loop, LOOP_LATE_MS);
+    assert_true(strchr(trace, 'a') != NULL);
+    assert_true(strchr(trace, 'b') == NULL);
+    loop_advance(loop, LOOP_LATE_MS);
+    assert_string_equal(trace, "ac");
+    loop_late(loop, &a.task); /* and again, once all were done */
+    loop_advance(loop, 2 * LOOP_LATE_MS);
+    assert_string_equal(trace, "aca");
+    loop_free(loop);
+}
+
 struct pipe_watch {
     struct io *io;
     int fd;
@@ -250,6 +276,59 @@ static void descriptors_are_watched_paused_and_freed_inside(void **state)
     assert_null(w.io);
     close(fds[0]);
     close(fds[1]);
+    loop_free(loop);
+}
+
+struct closer {
+    struct loop *loop;
+    int fds[2], other[2];
+};
+
+static void on_other(void *owner, unsigned events)
+{
+    mark('x');
+}
+
+/* Closes the second descriptor and gives its number to another, both inside the first one's event. */
+static void on_first(void *owner, unsigned events)
+{
+    struct closer *c = owner;
+    mark('1');
+    loop_unwatch(c->loop, c->other[0], &c->other, true);
+    int number = c->other[0], fresh[2];
+    close(number);
+    assert_int_equal(pipe(fresh), 0);
+    if (fresh[0] != number) {
+        assert_int_equal(dup2(fresh[0], number), number);
+        close(fresh[0]);
+    }
+    assert_int_equal(loop_watch(c->loop, number, LOOP_READ | LOOP_EDGES, on_other, c->fds), 0);
+    close(c->other[1]);
+    c->other[1] = fresh[1];
+}
+
+static void an_event_of_a_descriptor_that_was_closed_reaches_nobody(void **state)
+{
+    struct loop *loop = start();
+    struct closer c = { .loop = loop };
+    assert_int_equal(pipe(c.fds), 0);
+    assert_int_equal(pipe(c.other), 0);
+    assert_int_equal(loop_watch(loop, c.fds[0], LOOP_READ | LOOP_EDGES, on_first, &c), 0);
+    assert_int_equal(loop_watch(loop, c.other[0], LOOP_READ | LOOP_EDGES, on_other, &c.other), 0);
+    /* Both are ready in one turn; the second event is the old descriptor's. */
+    assert_int_equal(write(c.fds[1], "a", 1), 1);
+    assert_int_equal(write(c.other[1], "b", 1), 1);
+    loop_turn(loop, 0);
+    assert_string_equal(trace, "1");
+    assert_int_equal(write(c.other[1], "c", 1), 1); /* the new one's own */
+    loop_turn(loop, 0);
+    assert_string_equal(trace, "1x");
+    loop_unwatch(loop, c.other[0], c.fds, true);
+    loop_unwatch(loop, c.fds[0], &c, true);
+    for (int i = 0; i < 2; i++) {
+        close(c.fds[i]);
+        close(c.other[i]);
+    }
     loop_free(loop);
 }
 
@@ -311,6 +390,8 @@ int main(void)
         cmocka_unit_test(real_time_moves_by_itself),
         cmocka_unit_test(run_ends_by_stop),
         cmocka_unit_test(tasks_run_once_and_can_be_cancelled),
+        cmocka_unit_test(late_tasks_run_after_a_while_unless_cancelled),
+        cmocka_unit_test(an_event_of_a_descriptor_that_was_closed_reaches_nobody),
         cmocka_unit_test(descriptors_are_watched_paused_and_freed_inside),
         cmocka_unit_test(signals_run_in_the_loop_and_are_replaced),
         cmocka_unit_test(frees_wait_for_the_end_of_the_turn),

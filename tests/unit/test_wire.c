@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -273,6 +275,175 @@ static void connecting_is_told_never_at_once(void **state)
     loop_free(loop);
 }
 
+/* --- connections of TCP -------------------------------------------------------------------------------------------- */
+
+static void connect_pair(int *ret_client, int *ret_server)
+{
+    struct wire_address to;
+    struct error err;
+    char text[64];
+    int listener;
+
+    assert_int_equal(wire_listen("127.0.0.1:0", 0, &listener, &err), 0);
+    snprintf(text, sizeof(text), "127.0.0.1:%d", wire_local_port(listener));
+    assert_int_equal(wire_address_parse(text, 0, &to, &err), 0);
+    *ret_client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(*ret_client, (struct sockaddr *)&to.sa, to.len), 0);
+    do
+        *ret_server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    while (*ret_server < 0 && errno == EAGAIN);
+    assert_true(*ret_server >= 0);
+    close(listener);
+}
+
+static void turn_until(struct loop *loop, const struct owner *o, unsigned events)
+{
+    for (int i = 0; i < 100 && (o->seen & events) != events; i++)
+        loop_turn(loop, 20);
+}
+
+/* One edge tells of both, and a read that does not fill the buffer must not be taken for the last one. */
+static void a_reset_that_comes_with_bytes_is_seen(void **state)
+{
+    struct loop *loop = loop_new();
+    struct owner o = { .read = true };
+    int client, server;
+
+    connect_pair(&client, &server);
+    assert_int_equal(send(client, "last", 4, 0), 4);
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+    close(client);
+    wire_init(&o.wire, on_wire);
+    wire_adopt_accepted(&o.wire, loop, server);
+    turn_until(loop, &o, WIRE_READABLE);
+    assert_int_equal(o.last, -ECONNRESET);
+    wire_close(&o.wire);
+    loop_free(loop);
+}
+
+static void a_silent_peer_is_asked_for_life(void **state)
+{
+    struct loop *loop = loop_new();
+    struct owner o = { 0 };
+    int client, server, on = 0, after = 0;
+    socklen_t len = sizeof(int);
+
+    connect_pair(&client, &server);
+    wire_init(&o.wire, on_wire);
+    wire_adopt_accepted(&o.wire, loop, server);
+    wire_keep_asking(&o.wire, 7);
+    assert_int_equal(getsockopt(server, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    assert_int_equal(getsockopt(server, IPPROTO_TCP, TCP_KEEPIDLE, &after, &len), 0);
+    assert_true(on);
+    assert_int_equal(after, 7);
+    wire_close(&o.wire);
+    close(client);
+    loop_free(loop);
+}
+
+static void a_lazy_wire_is_told_of_what_it_waits_for(void **state)
+{
+    struct loop *loop = loop_new();
+    struct owner o = { 0 };
+    char buf[10];
+    int client, server;
+
+    connect_pair(&client, &server);
+    assert_int_equal(send(client, "abc", 3, 0), 3);
+    wire_init(&o.wire, on_wire);
+    wire_adopt_lazily(&o.wire, loop, server);
+    assert_true(o.wire.unwatched);
+    assert_int_equal(wire_read(&o.wire, buf, sizeof(buf)), 3);
+    assert_int_equal(wire_write(&o.wire, "answer", 6), 6);
+    assert_true(o.wire.unwatched); /* nothing had to wait */
+    assert_int_equal(wire_read(&o.wire, buf, sizeof(buf)), -EAGAIN);
+    assert_false(o.wire.unwatched);
+    assert_int_equal(send(client, "d", 1, 0), 1);
+    turn_until(loop, &o, WIRE_READABLE);
+    assert_int_equal(wire_read(&o.wire, buf, sizeof(buf)), 1);
+    wire_close(&o.wire);
+    close(client);
+    loop_free(loop);
+}
+
+static void a_lazy_wire_is_watched_after_a_while(void **state)
+{
+    struct loop *loop = loop_new();
+    struct owner o = { 0 };
+    int client, server;
+
+    connect_pair(&client, &server);
+    wire_init(&o.wire, on_wire);
+    wire_adopt_lazily(&o.wire, loop, server);
+    close(client);
+    turn_until(loop, &o, WIRE_CLOSED);
+    assert_true(o.seen & WIRE_CLOSED);
+    wire_close(&o.wire);
+    /* Closed before that, it is forgotten. */
+    connect_pair(&client, &server);
+    wire_init(&o.wire, on_wire);
+    wire_adopt_lazily(&o.wire, loop, server);
+    o.calls = 0;
+    wire_close(&o.wire);
+    for (int i = 0; i < 3; i++)
+        loop_turn(loop, 2 * LOOP_LATE_MS);
+    assert_int_equal(o.calls, 0);
+    close(client);
+    loop_free(loop);
+}
+
+static void a_moved_wire_goes_on_elsewhere(void **state)
+{
+    struct loop *loop;
+    struct owner a = { 0 }, b = { 0 }, c = { .read = true };
+
+    start(&loop, &a, &b);
+    wire_init(&c.wire, on_wire);
+    b.calls = 0;
+    wire_move(&b.wire, &c.wire);
+    assert_false(wire_is_open(&b.wire));
+    assert_int_equal(wire_write(&a.wire, "hello", 5), 5);
+    settle(loop);
+    assert_int_equal(b.calls, 0);
+    assert_int_equal(c.got, 5);
+    wire_close(&c.wire);
+    end(loop, &a, &b);
+}
+
+/* --- pipes between wires --------------------------------------------------------------------------------------------- */
+
+static void bytes_go_through_a_pipe(void **state)
+{
+    struct loop *loop;
+    struct owner a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
+    struct loop *other;
+    int fds[2];
+    char buf[100];
+
+    start(&loop, &a, &b);
+    start(&other, &c, &d);
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(wire_splice_in(&b.wire, fds[1], 100), -EAGAIN);
+    assert_int_equal(wire_write(&a.wire, "hello", 5), 5);
+    settle(loop);
+    assert_false(wire_is_quiet(&b.wire));
+    assert_int_equal(wire_splice_in(&b.wire, fds[1], 100), 5);
+    assert_true(b.wire.readable);        /* nobody knows whether that was all … */
+    assert_true(wire_is_quiet(&b.wire)); /* … but who asks */
+    assert_int_equal(wire_splice_out(&c.wire, fds[0], 5), 5);
+    settle(other);
+    assert_int_equal(wire_read(&d.wire, buf, sizeof(buf)), 5);
+    assert_memory_equal(buf, "hello", 5);
+    wire_close(&a.wire);
+    settle(loop);
+    assert_false(wire_is_quiet(&b.wire));
+    assert_int_equal(wire_splice_in(&b.wire, fds[1], 100), 0);
+    close(fds[0]);
+    close(fds[1]);
+    end(loop, &a, &b);
+    end(other, &c, &d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +454,12 @@ int main(void)
         cmocka_unit_test(closed_inside_its_event),
         cmocka_unit_test(pipes_end_too),
         cmocka_unit_test(connecting_is_told_never_at_once),
+        cmocka_unit_test(a_reset_that_comes_with_bytes_is_seen),
+        cmocka_unit_test(a_silent_peer_is_asked_for_life),
+        cmocka_unit_test(a_lazy_wire_is_told_of_what_it_waits_for),
+        cmocka_unit_test(a_lazy_wire_is_watched_after_a_while),
+        cmocka_unit_test(a_moved_wire_goes_on_elsewhere),
+        cmocka_unit_test(bytes_go_through_a_pipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
