@@ -154,6 +154,10 @@ static void log_record(const struct access_record *r)
         about.version = at + 1;
     }
     about.service = service[0] ? service : NULL;
+    if (r->note) {
+        log_write((enum log_level)r->note, &about, "%.*s", PART(reason));
+        return;
+    }
     if (r->status > 0)
         snprintf(status, sizeof(status), "%d", r->status);
     struct http1_slice method = access_text(r, ACCESS_METHOD);

@@ -39,6 +39,7 @@ struct access_record {
     uint8_t protocol; /* 10, 11, 20; 0: nothing that was understood */
     uint8_t n_retries;
     bool slow;
+    uint8_t note; /* enum log_level: not a request, but a line about the endpoint; it is in ACCESS_REASON */
     uint16_t tls_version, tls_cipher;   /* as on the wire; 0: plain */
     int64_t wall_us;                    /* when it ended */
     int64_t duration_us, first_byte_us; /* first_byte_us < 0: no answer of an endpoint */

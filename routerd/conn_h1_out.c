@@ -158,6 +158,8 @@ static void answer(void *client, const struct http1_head *head, const struct ans
     headers_answer(&out, head, &style);
     parts[0] = (struct iovec){ out.data, out.len };
     int k = 1 + frame(c, parts + 1, content, n, end, NULL, chunk_head, NULL);
+    if (end && !c->keep && !upgrade && c->out.bytes == 0)
+        wire_last(&c->wire);
     if (put(c, parts, k) && upgrade)
         conn_h1_go_on(c);
 }
@@ -173,6 +175,8 @@ static void content(
     if (end)
         c->cut_short = false;
     int k = frame(c, parts, content_parts, n, end, trailers, chunk_head, &trailer_out);
+    if (end && !c->keep && c->out.bytes == 0)
+        wire_last(&c->wire);
     (void)put(c, parts, k);
 }
 

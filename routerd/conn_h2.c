@@ -230,7 +230,7 @@ void conn_h2_close(struct conn_h2 *c)
 
 static void linger(struct conn_h2 *c)
 {
-    while (c->wire.readable) {
+    for (;;) {
         ssize_t n = wire_read(&c->wire, c->worker->buffer, WORKER_BUFFER);
         if (n == -EAGAIN)
             return;
@@ -300,7 +300,7 @@ static void receive(struct conn_h2 *c)
 {
     struct worker *worker = c->worker;
     for (int i = 0; i < H2_READS_MAX; i++) {
-        if (c->state != CONN_H2_OPEN || !c->wire.readable || c->out.bytes > H2_OUT_MAX || c->broken)
+        if (c->state != CONN_H2_OPEN || c->out.bytes > H2_OUT_MAX || c->broken)
             return;
         size_t max = c->n_receiving > 0 ? WORKER_BUFFER : H2_READ_HEADS;
         ssize_t n = wire_read(&c->wire, worker->buffer, max);
@@ -310,9 +310,6 @@ static void receive(struct conn_h2 *c)
             conn_h2_close(c);
             return;
         }
-        /* The socket is empty; TLS may hold more. */
-        if ((size_t)n < max && !c->wire.eof && !c->wire.tls)
-            c->wire.readable = false;
         take(c, worker->buffer, (size_t)n);
     }
     if (c->wire.readable)
@@ -353,6 +350,7 @@ static struct h2_worker *shared(struct worker *worker)
     nghttp2_option_set_no_auto_window_update(h2->option, 1);
     nghttp2_option_set_no_closed_streams(h2->option, 1);
     nghttp2_option_set_max_continuations(h2->option, H2_CONTINUATIONS);
+    nghttp2_option_set_max_send_header_block_length(h2->option, H2_SEND_HEAD_MAX);
     return h2;
 }
 

@@ -40,6 +40,7 @@ bool conn_h2_over_budget(const struct conn_h2 *c)
 void conn_h2_arm(struct h2_stream *s)
 {
     s->window_bytes = s->moved_bytes;
+    s->conn_bytes = s->conn->moved_bytes;
     wheel_set(&s->conn->worker->wheel, &s->deadline, s->conn->worker->settings->body_ms);
 }
 
@@ -55,7 +56,8 @@ static bool is_stalled(struct h2_stream *s)
 {
     struct conn_h2 *c = s->conn;
     return nghttp2_session_get_stream_remote_window_size(c->session, s->id) <= 0 ||
-        nghttp2_session_get_remote_window_size(c->session) <= 0;
+        (nghttp2_session_get_remote_window_size(c->session) <= 0 &&
+            !is_enough(c, c->moved_bytes - s->conn_bytes));
 }
 
 /* All that the client may send is here already, because other streams of it don't go on. */

@@ -374,8 +374,18 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     return 0;
 }
 
+/* A head that could not be framed: the stream would hang. */
+static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user)
+{
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (s && frame->hd.type == NGHTTP2_HEADERS)
+        conn_h2_reset(s, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 void conn_h2_out_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_not_sent);
 }

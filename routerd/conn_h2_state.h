@@ -35,7 +35,8 @@
 #define H2_CONTINUATIONS 8  /* frames of one field block */
 #define H2_OWN_FIELDS    16 /* room for fields of our own in an answer */
 #define H2_FIELDS_MAX    (HTTP1_FIELDS_MAX + H2_OWN_FIELDS)
-#define H2_DRAIN_MS      1000 /* from the notice to the last word, if the client does not hurry */
+#define H2_SEND_HEAD_MAX (256 * 1024) /* of an answer's fields, more than its head can hold */
+#define H2_DRAIN_MS      1000         /* from the notice to the last word, if the client does not hurry */
 
 /* A bucket for what costs us and brings nothing; empty: GOAWAY with ENHANCE_YOUR_CALM. */
 #define H2_PATIENCE       2000
@@ -74,6 +75,7 @@ struct h2_stream {
     uint64_t body_left, body_bytes; /* of the request; body_left with has_length */
     uint32_t unconsumed;            /* content whose window the client has not got back */
     int64_t window_bytes, moved_bytes;
+    int64_t conn_bytes;      /* of the connection, when the window began */
     struct queue early;      /* of a tunnel that does not stand yet */
     struct queue out;        /* content of the answer that its windows have no room for */
     const struct iovec *now; /* content of the present call, behind `out` */

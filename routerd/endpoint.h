@@ -129,9 +129,9 @@ struct registry {
     uint32_t n_slots;        /* highest ever used + 1 */
     struct map *by_key;      /* "release id address" → struct endpoint */
     struct tally *tally;     /* keeps what they counted when they are gone; may be NULL */
-    struct list pools;                                  /* struct pool */
-    struct map *pool_names;                             /* of them */
-    uint32_t free_from;                                 /* all slots below are taken */
+    struct list pools;       /* struct pool */
+    struct map *pool_names;  /* of them */
+    uint32_t free_from;      /* all slots below are taken */
     struct endpoint_page **pages[ENDPOINT_WORKERS_MAX]; /* by worker, then page */
 };
 

@@ -14,6 +14,7 @@
 
 #include "common/http1.h"
 #include "common/list.h"
+#include "common/log.h"
 #include "common/wire.h"
 #include "routerd/endpoint.h"
 #include "routerd/headers.h"
@@ -215,6 +216,8 @@ bool exchange_may_retry(struct exchange *ex, bool connecting);
 void exchange_describe(struct exchange *ex, const struct http1_head *head, const struct trace *trace);
 void exchange_record_end(struct exchange *ex, const char *reason);
 void exchange_record_failure(struct exchange *ex);
+/* A line of the log about the endpoint. Workers don't write to the journal, which may be slow: main does. */
+void exchange_note(struct exchange *ex, enum log_level level, const char *fmt, ...) _printf_(3, 4);
 /* A request that never became an exchange. first_line may be empty. */
 void exchange_record_refused(struct worker *worker, const struct forward *forward, int status,
     const char *reason, struct http1_slice first_line);

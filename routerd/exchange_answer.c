@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "common/mem.h"
 #include "routerd/assign.h"
 #include "routerd/endpoint.h"

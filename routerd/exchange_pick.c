@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "common/mem.h"
 #include "routerd/assign.h"
 #include "routerd/endpoint.h"
@@ -330,8 +329,8 @@ void exchange_judge_failure(struct exchange *ex, enum endpoint_failure failure, 
         endpoint_failed(e, ex->service->policy, failure, worker_now_us(worker), worker_random(worker));
     if (ms == 0)
         return;
-    log_warning(&(struct log_about){ .instance = e->id },
-        "endpoint %s of %s gets no requests for %" PRId64 " ms: %s", e->address_text, e->release, ms, reason);
+    exchange_note(ex, LOG_LEVEL_WARNING, "endpoint %s of %s gets no requests for %" PRId64 " ms: %s",
+        e->address_text, e->release, ms, reason);
     routerd_wake(worker->routerd, ROUTERD_HEALTH);
 }
 
@@ -346,8 +345,7 @@ void exchange_judge_answer(struct exchange *ex)
     }
     if (!endpoint_answered(e, policy, ex->started_us, worker_now_us(worker), ex->status))
         return;
-    log_info(&(struct log_about){ .instance = e->id }, "endpoint %s of %s answers again", e->address_text,
-        e->release);
+    exchange_note(ex, LOG_LEVEL_INFO, "endpoint %s of %s answers again", e->address_text, e->release);
     routerd_wake(worker->routerd, ROUTERD_HEALTH);
 }
 

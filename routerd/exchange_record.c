@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/exchange.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -182,6 +183,21 @@ static void log_end(struct exchange *ex, int64_t duration_us, const char *reason
         put_in_file(worker, &r, texts);
     if (journal)
         put_in_journal(worker, &r, texts);
+}
+
+void exchange_note(struct exchange *ex, enum log_level level, const char *fmt, ...)
+{
+    struct error text; /* only for its capped buffer */
+    struct access_record r = { .note = (uint8_t)level, .wall_us = loop_wall(ex->worker->loop).us };
+    struct http1_slice texts[ACCESS_TEXT_MAX_] = { 0 };
+    va_list args;
+    va_start(args, fmt);
+    error_vset(&text, -1, fmt, args);
+    va_end(args);
+    texts[ACCESS_RELEASE] = text_of(ex->endpoint->release);
+    texts[ACCESS_ENDPOINT] = text_of(ex->endpoint->id);
+    texts[ACCESS_REASON] = text_of(text.text);
+    access_put(ex->worker->access, &r, texts);
 }
 
 /* --- counting --------------------------------------------------------------------------------------------- */

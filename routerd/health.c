@@ -108,16 +108,11 @@ static void on_probed(void *arg)
 
 void health_attach(struct health *h, const struct match_table *table)
 {
-    for (uint32_t i = 0; i < table->n_services; i++) {
-        const struct match_service *s = table->services[i];
-        for (uint32_t j = 0; j < s->n_releases; j++) {
-            struct match_slots *slots = s->releases[j].slots;
-            /* Shared with a table that is served: nothing of it is written again. */
-            if (!slots->pool)
-                slots->pool = registry_pool(h->routerd->registry, s->releases[j].name, table->serial);
-            else if (table->serial > slots->pool->named_by)
-                slots->pool->named_by = table->serial;
-        }
+    for (uint32_t i = 0; i < table->n_fresh; i++) {
+        const struct match_service *s = table->fresh[i];
+        for (uint32_t j = 0; j < s->n_releases; j++)
+            s->releases[j].slots->pool =
+                registry_pool(h->routerd->registry, s->releases[j].name, table->serial);
     }
 }
 
@@ -156,8 +151,10 @@ static void mark_draining(struct registry *registry, const struct match_table *t
     bool *live = xcalloc(registry->n_slots + 1, sizeof(*live));
     for (uint32_t i = 0; i < table->n_services; i++) {
         const struct match_service *s = table->services[i];
-        for (uint32_t k = 0; k < s->n_slots; k++)
+        for (uint32_t k = 0; k < s->n_slots; k++) {
             live[s->slots[k]] |= !s->slot_draining[k];
+            registry_keep(registry, s->slots[k], table->serial);
+        }
     }
     for (uint32_t i = 0; i < registry->n_slots; i++) {
         struct endpoint *e = registry_at(registry, i);
@@ -172,14 +169,32 @@ static void mark_draining(struct registry *registry, const struct match_table *t
     free(live);
 }
 
+static void enter_service(struct health *h, const struct match_service *s, int64_t serial)
+{
+    for (uint32_t j = 0; j < s->n_releases; j++) {
+        struct pool *pool = s->releases[j].slots->pool;
+        if (serial > pool->named_by)
+            pool->named_by = serial;
+        enter_release(h, &s->releases[j], s->policy);
+    }
+}
+
+void health_enter(struct health *h, const struct match_table *table)
+{
+    int64_t now_us = loop_now(h->routerd->loop).us, next_us = INT64_MAX;
+    for (uint32_t i = 0; i < table->n_fresh; i++) {
+        const struct match_service *s = table->fresh[i];
+        enter_service(h, s, table->serial);
+        for (uint32_t j = 0; j < s->n_releases; j++)
+            sort_out(h, s->releases[j].slots, now_us, &next_us);
+    }
+}
+
 void health_serve(struct health *h, const struct match_table *table)
 {
     mark_draining(h->routerd->registry, table);
-    for (uint32_t i = 0; i < table->n_services; i++) {
-        const struct match_service *s = table->services[i];
-        for (uint32_t j = 0; j < s->n_releases; j++)
-            enter_release(h, &s->releases[j], s->policy);
-    }
+    for (uint32_t i = 0; i < table->n_services; i++)
+        enter_service(h, table->services[i], table->serial);
     probes_serve(h->probes, h->stopped ? NULL : table);
     sort_out_all(h, table);
 }

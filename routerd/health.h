@@ -20,7 +20,9 @@ struct health *health_new(struct routerd *routerd);
 void health_free(struct health *health);
 /* Each table that was compiled: its releases get their pools. */
 void health_attach(struct health *health, const struct match_table *table);
-/* This one is about to be given to the workers. */
+/* What is new in it, before the workers have it. */
+void health_enter(struct health *health, const struct match_table *table);
+/* The workers are given this one: every endpoint is looked at. */
 void health_serve(struct health *health, const struct match_table *table);
 /* An endpoint was ejected, or is back. */
 void health_soon(struct health *health);

@@ -66,7 +66,8 @@ struct match_table {
     const struct match_service **services;
     uint32_t n_services;
     uint32_t n_routes;
-    uint32_t n_shared;           /* services taken over from the table before */
+    const struct match_service **fresh; /* services that the table before does not share */
+    uint32_t n_fresh;
     struct table_sum routes_sum; /* of its rows; zero where one has none */
     _Atomic int refs;
     struct match_table *next_retired; /* routerd.c's list of those to be freed */
@@ -74,12 +75,10 @@ struct match_table {
     struct match_memory *memory;      /* everything above is in it, but the services */
 };
 
-/* Slots of endpoints: `claim` is called once for each that is new to the table (MATCH_NONE: no room), `keep` for each
- * that a service which did not change still names. */
+/* Slots of endpoints: `claim` is called once for each that a fresh service names. MATCH_NONE: no room. */
 struct match_slot_ops {
     uint32_t (*claim)(void *arg, const char *release, const struct table_service *service,
         const struct table_endpoint *endpoint);
-    void (*keep)(void *arg, uint32_t slot);
     void *arg;
 };
 

@@ -237,13 +237,11 @@ static int add_service(struct match_build *b, size_t at, struct error *err)
     const struct match_service *s = unchanged(b, at, from);
     if (s) {
         shared_of(s)->refs++;
-        for (uint32_t i = 0; i < s->n_slots; i++)
-            b->slots->keep(b->slots->arg, s->slots[i]);
-        t->n_shared++;
     } else {
         int r = build_service(b, from, &s, err);
         if (r < 0)
             return r;
+        t->fresh[t->n_fresh++] = s;
     }
     b->same_names &= b->before && at < b->before->n_services && is_same_name(b->before->services[at], s);
     t->services[t->n_services++] = s;
@@ -284,6 +282,7 @@ static int build_all(struct match_build *b, struct error *err)
     hash_init(b->arena, &t->index->paths, from->n_routes);
     hash_init(b->arena, &t->index->services, from->n_services);
     t->services = arena_alloc(b->arena, from->n_services, sizeof(*t->services));
+    t->fresh = arena_alloc(b->arena, from->n_services, sizeof(*t->fresh));
     t->n_routes = (uint32_t)from->n_routes;
     for (size_t i = 0; i < from->n_services; i++) {
         int r = add_service(b, i, err);

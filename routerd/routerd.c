@@ -169,16 +169,10 @@ static uint32_t claim_slot(void *arg, const char *release, const struct table_se
         claim->routerd->registry, release, e->id ? e->id : e->address, e->address, max, claim->serial);
 }
 
-static void keep_slot(void *arg, uint32_t slot)
-{
-    const struct claim *claim = arg;
-    registry_keep(claim->routerd->registry, slot, claim->serial);
-}
-
 int routerd_compile(struct routerd *r, const struct table *table, struct match_table **ret, struct error *err)
 {
     struct claim claim = { r, r->serial + 1 };
-    struct match_slot_ops slots = { claim_slot, keep_slot, &claim };
+    struct match_slot_ops slots = { claim_slot, &claim };
     int result = match_build(table, r->table, &slots, ret, err);
     if (result < 0)
         return result;
@@ -200,9 +194,11 @@ void routerd_serve(struct routerd *r, struct match_table *table)
     struct match_table *old = r->table;
     r->table = table;
     r->serving = false;
-    health_serve(r->health, table);
+    health_enter(r->health, table);
     for (unsigned i = 0; i < r->n_workers; i++)
         worker_post(r->workers[i], table);
+    /* The workers need not wait for what looks at every endpoint. */
+    health_serve(r->health, table);
     routerd_drop(r, old);
 }
 

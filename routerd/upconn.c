@@ -87,6 +87,7 @@ struct upconn *upconn_connect(struct worker *worker, struct endpoint *endpoint, 
         *ret_error = r;
         return NULL;
     }
+    wire_keep_asking(&up->wire, UPCONN_ALIVE_S);
     return up;
 }
 

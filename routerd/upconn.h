@@ -12,6 +12,7 @@
 #include "routerd/wheel.h"
 
 #define UPCONN_IDLE_MS        4000
+#define UPCONN_ALIVE_S        5 /* silence, inside an answer or a tunnel, after which the host is asked for life */
 #define UPCONN_SURPLUS_MS     200  /* of those above IdlePerEndpoint: a burst takes them again, or they go */
 #define UPCONN_UNSAFE_IDLE_MS 1000 /* requests that can't be repeated take only connections used as lately */
 
@@ -29,7 +30,7 @@ struct upconn {
     struct wheel_node deadline;
     int64_t idle_since_us;
     int64_t taken_us; /* from the pool */
-    bool reused; /* has carried an exchange before this one */
+    bool reused;      /* has carried an exchange before this one */
     bool connected;
     bool answers_large; /* the last one was worth splicing */
     bool closed;

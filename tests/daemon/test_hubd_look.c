@@ -313,6 +313,21 @@ static void the_hub_tells_how_it_does(void **state)
     schema_clear(msg_by_type(MSG_HUB_STATUS)->answer, &answer);
 }
 
+static void the_hub_tells_how_routers_do(void **state)
+{
+    struct fleet *f = *state;
+    struct msg_routers answer = { 0 };
+    assert_int_equal(fleet_call(f, MSG_ROUTERS, NULL, &answer), 0);
+    assert_int_equal(answer.n_routers, 1);
+    const struct router_row *r = &answer.routers[0];
+    assert_string_equal(r->name, "r1");
+    assert_true(r->online && r->version && r->epoch > 0);
+    assert_int_equal(r->now.generation, 2);
+    assert_int_equal(r->now.requests, 100);
+    assert_string_equal(r->now.certificate, "www.example.com");
+    schema_clear(msg_by_type(MSG_ROUTERS)->answer, &answer);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -330,6 +345,7 @@ int main(void)
         T(a_deployer_changes_only_the_services_that_are_given),
         T(a_reader_that_does_not_read_is_dropped_with_a_notice),
         T(the_hub_tells_how_it_does),
+        T(the_hub_tells_how_routers_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,8 @@ static struct hub {
     char reason[256];
     int n_reports;
     int64_t report_epoch;
-    struct endpoint_traffic last; /* of the endpoint that was named last */
+    struct endpoint_traffic last;                           /* of the endpoint that was named last */
+    int64_t brief_requests, brief_errors, brief_generation; /* summed over reports; said last */
     int64_t in_flight_seen[8];
     int n_in_flight_seen;
     /* arguments of todo */
@@ -69,6 +70,10 @@ static void on_traffic(void *owner, struct link *link, const void *message, stru
     pthread_mutex_lock(&hub.lock);
     hub.n_reports++;
     hub.report_epoch = m->epoch;
+    hub.brief_requests += m->router.requests;
+    hub.brief_errors += m->router.errors;
+    if (m->router.interval_ms > 0)
+        hub.brief_generation = m->router.generation;
     for (size_t i = 0; i < m->n_endpoints; i++) {
         hub.last = m->endpoints[i];
         hub.last.endpoint = NULL;
@@ -348,6 +353,33 @@ static void tables_are_prepared_and_committed(void **state)
     hub_wait(!hub.connected);
 }
 
+/* The intervals together are all that happened, the router's own answers too. */
+static void the_hub_hears_how_the_router_does(void **state)
+{
+    struct router *r = router_start(NULL, hub.path, NULL);
+    char *dead = xasprintf("2.0.0:%d", fake_backend_dead_port());
+    char *t1 = table(15, "1.0.0", b1), *t2 = table_of(16, 1, (const char *const[]){ dead });
+    hub_wait(hub.connected);
+    assert_int_equal(hub_do(do_send, 15, t1), 0);
+    assert_int_equal(hub_do(do_commit, 15, NULL), 0);
+    hub_wait(hub.report_epoch == 15);
+    pthread_mutex_lock(&hub.lock);
+    hub.brief_requests = hub.brief_errors = hub.brief_generation = 0;
+    pthread_mutex_unlock(&hub.lock);
+    for (int i = 0; i < 5; i++)
+        assert_answers(r, 200, "1.0.0");
+    hub_wait(hub.brief_requests == 5 && hub.brief_errors == 0 && hub.brief_generation == 1);
+    assert_int_equal(hub_do(do_send, 16, t2), 0);
+    assert_int_equal(hub_do(do_commit, 16, NULL), 0);
+    assert_answers(r, 503, NULL);
+    hub_wait(hub.brief_requests == 6 && hub.brief_errors == 1);
+    free(dead);
+    free(t1);
+    free(t2);
+    router_stop(r);
+    hub_wait(!hub.connected);
+}
+
 static void wrong_tables_are_refused_with_the_reason(void **state)
 {
     struct router *r = router_start(NULL, hub.path, NULL);
@@ -493,6 +525,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_prepared_and_committed),
+        cmocka_unit_test(the_hub_hears_how_the_router_does),
         cmocka_unit_test(wrong_tables_are_refused_with_the_reason),
         cmocka_unit_test(a_lost_hub_changes_nothing_and_what_was_not_decided_goes),
         cmocka_unit_test(diffs_take_the_place_of_tables),

@@ -76,7 +76,12 @@ void fake_router_free(struct fake_router *router)
 
 static void report(struct fake_router *router)
 {
-    struct msg_traffic_report m = { .epoch = router->now.epoch };
+    struct msg_traffic_report m = { .epoch = router->now.epoch,
+        .router = { .generation = 2,
+            .connections = 7,
+            .interval_ms = 1000,
+            .requests = 100,
+            .certificate = (char *)"www.example.com" } };
     size_t cap = 0;
     if (!router->link || !link_is_connected(router->link))
         return;

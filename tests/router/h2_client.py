@@ -222,6 +222,7 @@ class Service:
 
     /echo        200, the request as it came: line, fields, "\\n\\n", content (framing removed)
     /big?N       N bytes with a length      /chunked?N  N chunks of 1000 bytes, and a trailer
+    /fields?N    N fields of 1000 bytes     /status?N   that status, nothing else
     /early       103, then 200              /cut        announces 100 bytes, sends 10, closes
     /slow?MS     200 after so long          /refuse     413 at once, without reading the content
     /stall       takes the head, reads nothing more
@@ -335,6 +336,9 @@ class Service:
         elif path == '/hop':
             s.sendall(b'HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Upper-Case: V\r\n'
                       b'Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nok')
+        elif path == '/fields':
+            fields = b''.join(b'X-%d: %s\r\n' % (i, b'v' * 1000) for i in range(int(query)))
+            s.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n' + fields + b'\r\nok')
         elif path == '/slow':
             time.sleep(int(query) / 1000)
             self.say(s, b'slow')

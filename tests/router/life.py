@@ -5,6 +5,7 @@ The sockets are held here and handed over as systemd does (LISTEN_FDS, LISTEN_FD
 NOTIFY_SOCKET, and the main process is the one that was named last. Everything that was started ends with the block."""
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -18,8 +19,27 @@ import tempfile
 import time
 
 SO_REUSEPORT = 15
+PR_SET_PDEATHSIG = 1
 READY_S = 30
 BEGAN_FD = 3
+
+
+def end_well(signo, frame):
+    """So that whoever is told to end ends what it has started."""
+    sys.exit(128 + signo)
+
+
+signal.signal(signal.SIGTERM, end_well)
+libc = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start_helper(argv, **kwargs):
+    """A process that ends with this one, whatever happens."""
+    return subprocess.Popen(argv, preexec_fn=die_with_parent, text=True, **kwargs)
 
 
 def eventually(what, fn, seconds=30, every=0.02):
@@ -70,7 +90,7 @@ class Service:
 
     def start(self):
         words = self.form.format(port=self.port, version=self.version).split()
-        self.process = subprocess.Popen([*self.program, *words])
+        self.process = start_helper([*self.program, *words])
         eventually("the service listens", self.listens)
 
     def listens(self):

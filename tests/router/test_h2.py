@@ -139,6 +139,11 @@ def fields_of_one_hop_end(router, service):
     check([v for k, v in a.field_list if k == 'set-cookie'] == ['a=1', 'b=2'], a.field_list)
 
 
+def large_heads_of_answers_pass(router, service):
+    a = Client(router.port).get('/fields?60')
+    check(a.status == 200 and a.body == b'ok' and a.ended and len(a.fields['x-59']) == 1000, a.status, a.reset)
+
+
 def trailers_of_an_answer(router, service):
     a = Client(router.port).get('/chunked?50', extra=[('te', 'trailers')])
     check(a.body == b'y' * 50000 and a.trailers == {'x-sum': '42'} and a.ended, a)
@@ -426,7 +431,7 @@ TESTS = [
     request_goes_on_as_http11, cookie_crumbs_are_joined, host_stands_in_for_authority, content_with_a_length,
     content_without_a_length_is_chunked, trailers_of_a_request, padding_is_no_content, large_uploads_flow,
     head_has_a_length_and_no_content, answers_without_content, early_hints_pass, fields_of_one_hop_end,
-    trailers_of_an_answer, cut_answer_is_reset, answer_before_the_content, window_of_nothing_holds_content,
+    large_heads_of_answers_pass, trailers_of_an_answer, cut_answer_is_reset, answer_before_the_content, window_of_nothing_holds_content,
     connection_window_holds_content, answers_overtake_each_other, hundred_streams,
     streams_beyond_the_limit_are_refused, own_answers_are_like_others, pings_come_back, reset_ends_the_endpoints_work,
     websocket_by_extended_connect, websocket_data_may_come_early, refused_websocket_is_a_plain_answer,
