@@ -14,6 +14,7 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -486,6 +487,7 @@ static void parse_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct epoll_event events[EVENTS_PER_TURN];
+    signal(SIGPIPE, SIG_IGN);
     own.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (pipe2(own.pipe, O_NONBLOCK | O_CLOEXEC) < 0)
         die("pipe");

@@ -52,11 +52,12 @@ def run_load(stand, port, options, cpus=None):
 
 
 def run_h2load(stand, port, options, seconds):
-    argv = ["h2load", "-D", "%d" % seconds] + options + ["https://127.0.0.1:%d/" % port]
+    argv = ["h2load", "-D", "%d" % seconds, "--connect-to=127.0.0.1:%d" % port] + options
+    argv.append("https://localhost:%d/" % port)
     out = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=prepare(stand.load_cpu), check=False)
     text = out.stdout.decode()
     done = re.search(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored", text)
-    if not done or "h2" not in text:
+    if not done or "protocol: h2" not in text:
         raise Missing("h2load: %s" % text[-100:])
     n, failed, errored = (int(x) for x in done.groups())
     return {"requests": n, "failed": failed + errored, "per_second": n / seconds, "p50_us": 0, "p99_us": 0, "resumed": 0,

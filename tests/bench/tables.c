@@ -20,10 +20,6 @@ static uint32_t claim(void *arg, const char *release, const struct table_service
     return (*(uint32_t *)arg)++ % 4096;
 }
 
-static void keep(void *arg, uint32_t slot)
-{
-}
-
 /* One route, one service, one endpoint each; `version` in the first CHANGED of them. */
 static void print_table(struct strbuf *out, int n, int64_t epoch, int version)
 {
@@ -74,7 +70,7 @@ static void must(int r, const struct error *err)
 static void one_round(const struct strbuf *text, const struct strbuf *diff_text, double *ms)
 {
     uint32_t next = 0;
-    struct match_slot_ops slots = { claim, keep, &next };
+    struct match_slot_ops slots = { claim, &next };
     struct match_table *before, *after;
     struct table table;
     struct table_diff diff;
@@ -144,7 +140,7 @@ static double lookup_ns(int n, int hosts)
 {
     struct strbuf text = STRBUF_INIT;
     uint32_t next = 0, at = 1;
-    struct match_slot_ops slots = { claim, keep, &next };
+    struct match_slot_ops slots = { claim, &next };
     struct match_table *match;
     struct table table;
     struct error err;
