@@ -38,6 +38,23 @@ char *wall_format_utc(wall_t t, char *buf)
     return buf;
 }
 
+/* In English whatever the locale. */
+char *wall_format_http(wall_t t, char *buf)
+{
+    static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
+        "Oct", "Nov", "Dec" };
+    time_t when = (time_t)(t.us / CLOCK_US_PER_S);
+    struct tm tm;
+
+    if (!gmtime_r(&when, &tm))
+        memset(&tm, 0, sizeof(tm));
+    snprintf(buf, CLOCK_STAMP_MAX, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[(unsigned)tm.tm_wday % 7],
+        (unsigned)tm.tm_mday % 100, months[(unsigned)tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
+        (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+    return buf;
+}
+
 /* Largest first: parsing wants them in this order, printing tries them in it. */
 static const struct unit {
     const char *name;

@@ -37,6 +37,8 @@ static inline int64_t wall_diff_ms(wall_t a, wall_t b)
 /* "2026-11-21T09:41:07Z"; buf of CLOCK_STAMP_MAX bytes, returned. */
 #define CLOCK_STAMP_MAX 32
 char *wall_format_utc(wall_t t, char *buf);
+/* "Sat, 21 Nov 2026 09:41:07 GMT" (RFC 9110, 5.6.7); the same buf. */
+char *wall_format_http(wall_t t, char *buf);
 
 /* "250ms", "30s", "5min", "2h", "1d", also "1h30m"; a bare number is refused. 0 or -EINVAL. */
 int duration_parse(const char *s, int64_t *ret_ms);

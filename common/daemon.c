@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <systemd/sd-daemon.h>
 
@@ -270,27 +273,48 @@ bool daemon_take_named_fd(const char *prefix, int *ret_fd, char **ret_rest)
 
 /* --- telling systemd --------------------------------------------------------------------------------------------------- */
 
-static void notify_status(const char *state, const char *fmt, va_list args)
+/* For what may be lost: a systemd that is busy for a while and reads nothing does not stop us. */
+static void notify_soon(const char *text)
 {
-    struct error text = { 0 }; /* cut off at a character's end, which STATUS= needs too */
-    error_vset(&text, -ECANCELED, fmt, args);
-    sd_notifyf(0, "%sSTATUS=%s", state, text.text);
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof(un.sun_path))
+        return;
+    memcpy(un.sun_path, path, strlen(path));
+    if (*path == '@')
+        un.sun_path[0] = '\0';
+    _cleanup_(close_fd) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        (void)!sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&un,
+            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+}
+
+/* Cut off at a character's end, which STATUS= needs too. */
+static void print_status(struct error *ret, const char *fmt, va_list args)
+{
+    *ret = (struct error){ 0 };
+    error_vset(ret, -ECANCELED, fmt, args);
 }
 
 void daemon_ready(const char *status_fmt, ...)
 {
+    struct error text;
     va_list args;
     va_start(args, status_fmt);
-    notify_status("READY=1\n", status_fmt, args);
+    print_status(&text, status_fmt, args);
     va_end(args);
+    sd_notifyf(0, "READY=1\nSTATUS=%s", text.text);
 }
 
 void daemon_status(const char *fmt, ...)
 {
+    struct error text;
     va_list args;
     va_start(args, fmt);
-    notify_status("", fmt, args);
+    print_status(&text, fmt, args);
     va_end(args);
+    _cleanup_(free_ptr) char *line = xasprintf("STATUS=%s", text.text);
+    notify_soon(line);
 }
 
 void daemon_reloading(void)
@@ -315,7 +339,7 @@ static struct {
 static void feed_watchdog(void *unused)
 {
     if (!watchdog.alive_fn || watchdog.alive_fn(watchdog.arg))
-        sd_notify(0, "WATCHDOG=1");
+        notify_soon("WATCHDOG=1");
     timer_set(&watchdog.timer, watchdog.every_ms);
 }
 
@@ -332,7 +356,9 @@ void daemon_watchdog(struct loop *loop, bool (*alive_fn)(void *arg), void *arg)
     watchdog.alive_fn = alive_fn;
     watchdog.arg = arg;
     timer_init(&watchdog.timer, loop, feed_watchdog, NULL);
-    feed_watchdog(NULL);
+    /* Who begins is alive, and whoever fed it before us may have done so long ago. */
+    notify_soon("WATCHDOG=1");
+    timer_set(&watchdog.timer, watchdog.every_ms);
 }
 
 void daemon_hand_over(pid_t pid)

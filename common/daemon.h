@@ -36,6 +36,7 @@ int daemon_take_fds(const char *name, int **ret_fds);
 bool daemon_take_named_fd(const char *prefix, int *ret_fd, char **ret_rest);
 
 void daemon_ready(const char *status_fmt, ...) _printf_(1, 2);
+/* Not told where systemd does not keep up. */
 void daemon_status(const char *fmt, ...) _printf_(1, 2);
 void daemon_reloading(void);
 void daemon_stopping(void);

@@ -20,14 +20,18 @@ static void add_label(struct strbuf *out, const char *pair, bool first)
 
     if (!equals)
         return;
-    strbuf_addf(out, "%s%.*s=\"", first ? "{" : ",", (int)(equals - pair), pair);
-    for (const char *p = equals + 1; *p; p++) {
-        if (*p == '\\' || *p == '"')
-            strbuf_addc(out, '\\');
+    strbuf_addc(out, first ? '{' : ',');
+    strbuf_add(out, pair, (size_t)(equals - pair));
+    strbuf_add(out, "=\"", 2);
+    for (const char *p = equals + 1; *p;) {
+        size_t n = strcspn(p, "\\\"\n");
+        strbuf_add(out, p, n);
+        p += n;
         if (*p == '\n')
-            strbuf_adds(out, "\\n");
-        else
-            strbuf_addc(out, *p);
+            strbuf_add(out, "\\n", 2);
+        else if (*p)
+            strbuf_add(out, (char[]){ '\\', *p }, 2);
+        p += *p != '\0';
     }
     strbuf_addc(out, '"');
 }

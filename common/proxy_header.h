@@ -6,7 +6,7 @@
  * expects it serves nobody who does not.
  *
  * Strict: the grammar as written, lengths that fit exactly, a checksum that is right where there is one. Bytes behind the
- * header are not looked at: who hands the socket on peeks, and reads no more than `size`. Pure. */
+ * header are not looked at: who hands the socket on peeks, and reads no more than `size`. No I/O: of wire.h it takes the addresses. */
 
 #include <stdbool.h>
 #include <stddef.h>

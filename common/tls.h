@@ -71,13 +71,18 @@ enum tls_want {
  * may be something: what was emptied stays so until this is said. */
 void tls_session_arrived(struct tls_session *session, bool eof);
 /* Each: as read(2) and writev(2) with negative errno; -EAGAIN with *ret_want saying for what; -EPROTO with
- * tls_session_failure. Reading fills buf as far as it goes. Writing takes all that the socket takes, some 64 kB
+ * tls_session_failure. Reading fills buf as far as it goes. Writing takes all that the socket takes, some 80 kB
  * by one system call, and says by TLS_WANT_WRITE, also beside a positive result, that it is full. */
 int tls_session_handshake(struct tls_session *session, enum tls_want *ret_want);
 ssize_t tls_session_read(struct tls_session *session, void *buf, size_t len, enum tls_want *ret_want);
 ssize_t tls_session_writev(
     struct tls_session *session, const struct iovec *iov, int n, enum tls_want *ret_want);
-void tls_session_shutdown(struct tls_session *session); /* sends close_notify, does not wait */
+/* What the next tls_session_writev writes is the last, if it takes all of it: close_notify goes along. */
+void tls_session_last(struct tls_session *session);
+void tls_session_shutdown(struct tls_session *session); /* sends close_notify, once; does not wait */
+/* Before the socket is closed: a public session says so, unless it was abandoned, which shall not look like an end. */
+void tls_session_end(struct tls_session *session);
+void tls_session_abandon(struct tls_session *session);
 /* Complete after the handshake, or after it failed as far as it got. NULL for public sessions. */
 const struct tls_facts *tls_session_facts(const struct tls_session *session);
 /* One clause for people: "the hub refused the certificate: it was revoked". */

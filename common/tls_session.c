@@ -326,6 +326,15 @@ static bool write_rest(struct tls_session *s, enum tls_want *ret_want, ssize_t *
     return *ret == 0;
 }
 
+static void say_goodbye(struct tls_session *s)
+{
+    if (s->failed || !s->done || SSL_get_shutdown(s->ssl) & SSL_SENT_SHUTDOWN)
+        return;
+    ERR_clear_error();
+    SSL_shutdown(s->ssl);
+    ERR_clear_error();
+}
+
 ssize_t tls_session_writev(struct tls_session *s, const struct iovec *iov, int n, enum tls_want *ret_want)
 {
     struct cursor cursor = { iov, n, 0 };
@@ -342,6 +351,8 @@ ssize_t tls_session_writev(struct tls_session *s, const struct iovec *iov, int n
     s->owed = 0;
     do {
         taken = encrypt(s, &cursor, max, ret_want);
+        if (s->last && taken >= 0 && cursor.n == 0)
+            say_goodbye(s);
         int sent = tls_bio_flush(s);
         if (sent < 0)
             return sent;
@@ -349,6 +360,7 @@ ssize_t tls_session_writev(struct tls_session *s, const struct iovec *iov, int n
             return taken;
         done += taken > 0 ? taken : 0;
     } while (taken > 0 && cursor.n > 0 && !tls_bio_has_unsent(s));
+    s->last = false;
     if (tls_bio_has_unsent(s)) {
         /* It is all on its way, but one byte is not reported: so the caller comes back for the rest. */
         *ret_want = TLS_WANT_WRITE;
@@ -358,14 +370,26 @@ ssize_t tls_session_writev(struct tls_session *s, const struct iovec *iov, int n
     return done > 0 ? done : -EAGAIN;
 }
 
+void tls_session_last(struct tls_session *s)
+{
+    s->last = true;
+}
+
 void tls_session_shutdown(struct tls_session *s)
 {
-    if (s->failed || !s->done)
-        return;
-    ERR_clear_error();
-    SSL_shutdown(s->ssl);
-    ERR_clear_error();
+    say_goodbye(s);
     (void)tls_bio_flush(s);
+}
+
+void tls_session_abandon(struct tls_session *s)
+{
+    s->failed = true;
+}
+
+void tls_session_end(struct tls_session *s)
+{
+    if (!s->fleet && !(s->slow && tls_bio_has_unsent(s)))
+        tls_session_shutdown(s);
 }
 
 const struct tls_facts *tls_session_facts(const struct tls_session *s)

@@ -20,7 +20,7 @@ struct x509_st;
 #define TLS_RECORD_FIRST 4096
 #define TLS_FIRST_BYTES  16384
 #define TLS_WRITE_MAX \
-    (4 * TLS_RECORD_MAX)              /* plain bytes of one call: as many records go out by one system call */
+    (5 * TLS_RECORD_MAX)              /* plain bytes of one call: as many records go out by one system call */
 #define TLS_WRITE_SLOW TLS_RECORD_MAX /* the same, while the peer takes less than is offered */
 #define TLS_UNSENT_MAX (2 * TLS_WRITE_MAX) /* of one session; nothing is read that would need more */
 
@@ -63,6 +63,7 @@ struct tls_session {
     bool may_read;              /* the socket may have more; false: it was emptied, and no event came since */
     bool eof_near;              /* the end was announced: reading goes on until it is seen */
     bool failed, done;          /* done: the handshake */
+    bool last;                  /* the next write is: close_notify goes along */
     bool slow;                  /* the last write left something over */
     bool no_name;               /* public: there is no certificate for the name that was asked for */
     unsigned char failure_kind; /* enum tls_failure_kind */

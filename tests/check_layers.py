@@ -15,10 +15,10 @@ LINES_MAX = 800
 # common, bottom up: a file includes its own tier and those below, never one above.
 TIERS = [
     ("plain data", "banned error list map mem strbuf strv utf8"),
-    ("words and numbers", "clock log names nearest secret semver semver_* sha256 statefile"),
+    ("words and numbers", "clock log names nearest network secret semver semver_* sha256 statefile"),
     ("contracts and parsers", "config envelope frame http1 http1_* json json_* messages messages_* metrics router_status schema schema_* table table_*"),
     ("loop and keys", "identity loop loop_* pki pki_* tls tls_*"),
-    ("processes and sockets", "child resolve stream stream_* wire wire_*"),
+    ("processes and sockets", "child proxy_header resolve stream stream_* wire wire_*"),
     ("links", "document link link_*"),
     ("whole programs", "daemon gitwork gitwork_*"),
 ]
@@ -27,6 +27,7 @@ TIERS = [
 FENCES = {
     r"sys/epoll\.h": "common/loop_watch.c",
     r"openssl/": "common/tls.c common/tls_*.c common/pki.c",
+    r"nghttp2/": "routerd/conn_h2*.c routerd/conn_h2_state.h",
     r"json-c/": "",
     r"sqlite3\.h": "hubd/store_sqlite.c",
     r"git2": "common/gitwork*.c common/gitwork_job.h",

@@ -108,6 +108,9 @@ static void stamps_are_utc(void **state)
     assert_string_equal(wall_format_utc((wall_t){ 0 }, buf), "1970-01-01T00:00:00Z");
     assert_string_equal(wall_format_utc((wall_t){ INT64_C(1795254067999999) }, buf), "2026-11-21T09:41:07Z");
     assert_string_equal(wall_format_utc((wall_t){ -1 }, buf), "1969-12-31T23:59:59Z");
+    assert_string_equal(wall_format_http((wall_t){ 0 }, buf), "Thu, 01 Jan 1970 00:00:00 GMT");
+    assert_string_equal(
+        wall_format_http((wall_t){ INT64_C(1795254067999999) }, buf), "Sat, 21 Nov 2026 09:41:07 GMT");
     assert_true(strlen(wall_format_utc((wall_t){ INT64_MAX }, buf)) < CLOCK_STAMP_MAX);
 }
 
