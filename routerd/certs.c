@@ -439,7 +439,7 @@ void certs_look(struct certs *certs)
     bool first = !certs->index;
     if (read_directory(certs) || first) {
         publish(certs);
-        log_info(NULL, "%zu certificates in %s", certs_count(certs), certs->directory);
+        log_info(NULL, "certificates in %s: %zu", certs->directory, certs_count(certs));
     }
     warn_of_nothing(certs);
     warn_of_ends(certs);

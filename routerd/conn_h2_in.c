@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "routerd/conn_h2_state.h"
+
 #include <string.h>
 
-#include "routerd/conn_h2_state.h"
 #include "routerd/conn_h2.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "routerd/conn_h2_state.h"
+
 #include "routerd/conn_h1.h"
 #include "routerd/conn_h2.h"
-#include "routerd/conn_h2_state.h"
 #include "routerd/endpoint.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"
@@ -24,10 +25,10 @@ bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost)
     return c->patience > 0;
 }
 
-void conn_h2_earn(struct conn_h2 *c, enum h2_cost n)
+void conn_h2_earn(struct conn_h2 *c, int n)
 {
     if (c->patience < H2_PATIENCE)
-        c->patience += (int)n;
+        c->patience += n;
 }
 
 bool conn_h2_over_budget(const struct conn_h2 *c)
@@ -37,11 +38,22 @@ bool conn_h2_over_budget(const struct conn_h2 *c)
 
 /* --- deadlines ------------------------------------------------------------------------------------------- */
 
+/* Bytes that the client's side has acknowledged: the kernel takes much for one that reads slowly. */
+static int64_t moved(const struct conn_h2 *c)
+{
+    return c->moved_bytes - (int64_t)wire_unsent(&c->wire);
+}
+
 void conn_h2_arm(struct h2_stream *s)
 {
     s->window_bytes = s->moved_bytes;
     s->conn_bytes = s->conn->moved_bytes;
     wheel_set(&s->conn->worker->wheel, &s->deadline, s->conn->worker->settings->body_ms);
+}
+
+static void count_timeout(struct conn_h2 *c, enum worker_timeout what)
+{
+    endpoint_count(&c->worker->counters.timeouts[what], 1);
 }
 
 static bool is_enough(const struct conn_h2 *c, int64_t bytes)
@@ -77,12 +89,15 @@ void conn_h2_on_stream_deadline(struct wheel_node *node)
         !exchange_awaits_continue(ex) && !has_no_room(s->conn);
     if (s->closed)
         return;
-    if (sending && !enough && is_stalled(s))
+    if (sending && !enough && is_stalled(s)) {
+        count_timeout(s->conn, TIMED_OUT_WRITE);
         conn_h2_reset(s, NGHTTP2_CANCEL);
-    else if (receiving && !enough)
+    } else if (receiving && !enough) {
+        count_timeout(s->conn, TIMED_OUT_BODY);
         conn_h2_break_off(s, &slow);
-    else if (sending || (ex && !s->request_ended))
+    } else if (sending || (ex && !s->request_ended)) {
         conn_h2_arm(s);
+    }
 }
 
 static enum conn_h2_deadline due_for(const struct conn_h2 *c)
@@ -124,7 +139,7 @@ void conn_h2_watch(struct conn_h2 *c, bool again)
     if (what == c->deadline_of && !again)
         return;
     c->deadline_of = (uint8_t)what;
-    c->window_bytes = c->moved_bytes;
+    c->window_bytes = what == DEADLINE_BLOCKED ? moved(c) : 0;
     if (what == DEADLINE_NONE)
         wheel_clear(&c->deadline);
     else
@@ -136,18 +151,19 @@ void conn_h2_on_deadline(struct wheel_node *node)
     struct conn_h2 *c = container_of(node, struct conn_h2, deadline);
     switch ((enum conn_h2_deadline)c->deadline_of) {
     case DEADLINE_HEAD:
-        endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_HEAD], 1);
+        count_timeout(c, TIMED_OUT_HEAD);
         conn_h2_leave(c, NGHTTP2_ENHANCE_YOUR_CALM);
         break;
     case DEADLINE_IDLE:
     case DEADLINE_GREETING:
+        count_timeout(c, TIMED_OUT_IDLE);
         conn_h2_leave(c, NGHTTP2_NO_ERROR);
         break;
     case DEADLINE_BLOCKED:
-        if (is_enough(c, c->moved_bytes - c->window_bytes)) {
+        if (is_enough(c, moved(c) - c->window_bytes)) {
             conn_h2_watch(c, true);
         } else {
-            endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_WRITE], 1);
+            count_timeout(c, TIMED_OUT_WRITE);
             conn_h2_close(c);
         }
         break;

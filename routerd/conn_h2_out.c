@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#include "routerd/conn_h2_state.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/mem.h"
-#include "routerd/conn_h2_state.h"
 #include "routerd/own_answer.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"
@@ -100,7 +101,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     queue_add(&c->out, &c->worker->blocks, head, H2_FRAME_HEAD);
     s->moved_bytes += (int64_t)len;
     if (!s->refused)
-        conn_h2_earn(c, H2_EARN_FRAME);
+        conn_h2_earn(c, H2_EARN_FRAME + (int)(len / H2_EARN_BYTES));
     if (queued > 0) {
         take_queued(s, &c->out, queued);
         if (s->out.bytes == 0)

@@ -44,9 +44,11 @@
 enum h2_cost {
     H2_COST_FRAME = 1, /* PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA */
     H2_COST_RESET = 4, /* a request that was begun for nothing; a mistake that we had to reset */
-    H2_EARN_FRAME = 2, /* content that went out: its window may be given back twice */
-    H2_EARN_ANSWER = 2,
 };
+#define H2_EARN_ANSWER 2
+#define H2_EARN_FRAME \
+    2 /* content that went out: its window is given back, on the stream and the connection … */
+#define H2_EARN_BYTES 1024 /* … and by some clients for every few kB */
 
 enum h2_todo {
     H2_TODO_ABORT = 1, /* the exchange has no client any more */
@@ -162,7 +164,7 @@ void conn_h2_leave(struct conn_h2 *c, uint32_t code);
 
 /* False: our patience with the client is at its end; c->failure is set. */
 bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost);
-void conn_h2_earn(struct conn_h2 *c, enum h2_cost n);
+void conn_h2_earn(struct conn_h2 *c, int n);
 bool conn_h2_over_budget(const struct conn_h2 *c);
 /* A window in which content has to move. */
 void conn_h2_arm(struct h2_stream *s);

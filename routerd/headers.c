@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
-#include "routerd/trace.h"
 #include "routerd/match.h"
 #include "routerd/rules.h"
+#include "routerd/trace.h"
 
 #define BIT(id) (UINT64_C(1) << HTTP1_FIELD_##id)
 

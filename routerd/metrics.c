@@ -17,9 +17,10 @@
 /* /metrics: the families of services, releases and endpoints, one after the other as Prometheus wants it, and those of the
  * router. Sums are of the moment in which they were added up, samples of endpoints of that in which they are written. */
 
-#define NAME_MAX_  96
-#define LABEL_MAX  256
-#define LABELS_MAX 8
+#define NAME_MAX_      96
+#define LABEL_MAX      256
+#define LABELS_MAX     8
+#define ROWS_PER_PIECE 1000 /* looked at, whether or not there is something to say of them */
 
 enum level { LEVEL_SERVICE, LEVEL_RELEASE, LEVEL_ENDPOINT, LEVEL_MAX_ };
 static const char *const level_names[LEVEL_MAX_] = { "service", "release", "endpoint" };
@@ -90,8 +91,9 @@ struct metrics_page {
     struct tally_view *view;
     size_t family;
     enum level level;
-    size_t row; /* of the level */
-    bool begun; /* the family's head is written */
+    size_t row;    /* of the level */
+    size_t looked; /* at how many, for this piece */
+    bool begun;    /* the family's head is written */
     struct metrics_router *router;
 };
 
@@ -149,6 +151,13 @@ static void put_duration(struct strbuf *out, const struct subject *s, const stru
     put(out, s, "_count", NULL, (int64_t)sum, false);
 }
 
+/* Thousands that nobody has asked for yet would fill pages with zeros: only what they are is told. */
+static bool is_told(const struct family *f, const struct counts *c)
+{
+    bool is_of_requests = f->kind != KIND_HEALTH && f->offset != AT(endpoints) && f->offset != AT(usable);
+    return !is_of_requests || counts_touched(c);
+}
+
 static void put_samples(struct strbuf *out, const struct family *f, enum level level, const struct subject *s,
     const struct counts *c, const struct endpoint *e)
 {
@@ -172,9 +181,7 @@ static void put_samples(struct strbuf *out, const struct family *f, enum level l
         put_own(out, s, c);
         break;
     case KIND_DURATION:
-        /* Thousands of endpoints have nothing to say: their services do. */
-        if (level != LEVEL_ENDPOINT || counts_answers(c) > 0)
-            put_duration(out, s, c);
+        put_duration(out, s, c);
         break;
     case KIND_HEALTH:
         snprintf(label, sizeof(label), "state=%s", endpoint_health_names[endpoint_health(e)]);
@@ -196,6 +203,8 @@ static void put_row(struct strbuf *out, const struct family *f, enum level level
     const struct tally_row *row)
 {
     struct subject s = { .name = name };
+    if (!is_told(f, &row->counts))
+        return;
     set_release(&s, row->service, row->version);
     put_samples(out, f, level, &s, &row->counts, NULL);
 }
@@ -205,14 +214,15 @@ static void put_endpoint(
 {
     struct subject s = { .name = name };
     struct counts counts = { 0 };
-    const char *at = strchr(e->release, '@');
     char service[LABEL_MAX];
-    snprintf(service, sizeof(service), "%.*s", (int)(at ? at - e->release : (ptrdiff_t)strlen(e->release)),
-        e->release);
-    set_release(&s, service, at ? at + 1 : "");
-    snprintf(s.labels[s.n_labels++], LABEL_MAX, "endpoint=%s", e->id);
+    size_t n = strcspn(e->release, "@");
     if (f->kind != KIND_HEALTH)
         counts_add_endpoint(&counts, r->registry, e, loop_now(r->loop).us);
+    if (!is_told(f, &counts))
+        return;
+    snprintf(service, sizeof(service), "%.*s", (int)n, e->release);
+    set_release(&s, service, e->release + n + (e->release[n] == '@'));
+    snprintf(s.labels[s.n_labels++], LABEL_MAX, "endpoint=%s", e->id);
     put_samples(out, f, LEVEL_ENDPOINT, &s, &counts, e);
 }
 
@@ -240,7 +250,7 @@ static bool put_family(struct metrics_page *p, struct strbuf *out)
     if (!p->begun)
         metrics_family(out, name, type, f->help);
     p->begun = true;
-    for (; p->row < n_rows(p) && out->len < PAGE_PIECE; p->row++) {
+    for (; p->row < n_rows(p) && out->len < PAGE_PIECE && p->looked < ROWS_PER_PIECE; p->row++, p->looked++) {
         const struct endpoint *e =
             p->level == LEVEL_ENDPOINT ? registry_at(p->page.routerd->registry, (uint32_t)p->row) : NULL;
         if (p->level == LEVEL_SERVICE)
@@ -270,7 +280,8 @@ static bool next(struct page *page, struct strbuf *out)
         page->reads_registry = !tally_view_step(p->view, loop_now(page->routerd->loop).us);
         return true;
     }
-    while (p->family < ARRAY_SIZE(families) && out->len < PAGE_PIECE) {
+    p->looked = 0;
+    while (p->family < ARRAY_SIZE(families) && out->len < PAGE_PIECE && p->looked < ROWS_PER_PIECE) {
         if (!is_shown(p) || put_family(p, out))
             next_family(p);
     }

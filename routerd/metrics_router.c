@@ -64,7 +64,6 @@ static void put_workers(struct strbuf *out, const struct routerd *r)
         { PREFIX "worker_connections",       METRIC_GAUGE,   offsetof(struct worker_counters, connections),    "Connections of clients." },
         { PREFIX "worker_in_flight",         METRIC_GAUGE,   offsetof(struct worker_counters, in_flight),      "Requests and tunnels under way." },
         { PREFIX "worker_buffered_bytes",    METRIC_GAUGE,   offsetof(struct worker_counters, buffered_bytes), "What waits for slow readers." },
-        { PREFIX "worker_longest_swap_microseconds", METRIC_GAUGE, offsetof(struct worker_counters, longest_swap_us), "Longest time that a new table kept the worker from requests." },
         { PREFIX "worker_starved_total",     METRIC_COUNTER, offsetof(struct worker_counters, starved),        "Times that accepting ran out of descriptors." },
     };
     /* clang-format on */
@@ -77,6 +76,14 @@ static void put_workers(struct strbuf *out, const struct routerd *r)
             labelled(out, rows[i].name, "worker", index, LOAD(*(const _Atomic int64_t *)(const void *)at));
         }
     }
+    int64_t longest_us = 0;
+    for (unsigned w = 0; w < r->n_workers; w++) {
+        int64_t us = LOAD(r->workers[w]->counters.longest_swap_us);
+        longest_us = us > longest_us ? us : longest_us;
+    }
+    family(out, PREFIX "longest_swap_seconds", METRIC_GAUGE,
+        "Longest time that a new table kept a worker from requests.");
+    metrics_sample_seconds(out, PREFIX "longest_swap_seconds", NULL, longest_us);
 }
 
 /* Counters in arrays of the workers, summed by place. */

@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "common/clock.h"
 
 static void add(struct http1_head *head, const char *name, const char *value)
 {
@@ -19,17 +20,10 @@ static void add(struct http1_head *head, const char *name, const char *value)
 
 void own_answer_set_time(struct own_answer_store *store, int64_t unix_s)
 {
-    static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
-        "Oct", "Nov", "Dec" };
-    time_t t = (time_t)unix_s;
-    struct tm tm;
-    if (unix_s == store->date_s || !gmtime_r(&t, &tm))
+    if (unix_s == store->date_s)
         return;
     store->date_s = unix_s;
-    snprintf(store->date, sizeof(store->date), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday % 7],
-        tm.tm_mday % 100, months[tm.tm_mon % 12], (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
-        tm.tm_min % 100, tm.tm_sec % 100);
+    wall_format_http((wall_t){ unix_s * CLOCK_US_PER_S }, store->date);
 }
 
 int own_answer_make(const struct own_answer *own, enum http1_method method, struct own_answer_store *store,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "common/clock.h"
 #include "common/http1.h"
 
 #define OWN_ANSWER_TEXT_MAX 512
@@ -24,7 +25,7 @@ struct own_answer {
 
 /* What the head's fields point to. */
 struct own_answer_store {
-    char text[OWN_ANSWER_TEXT_MAX], retry_after[16], date[32];
+    char text[OWN_ANSWER_TEXT_MAX], retry_after[16], date[CLOCK_STAMP_MAX];
     int64_t date_s; /* what `date` says */
 };
 

@@ -160,8 +160,8 @@ struct claim {
     int64_t serial;
 };
 
-static uint32_t claim_slot(void *arg, const char *release, const struct table_service *service,
-    const struct table_endpoint *e)
+static uint32_t claim_slot(
+    void *arg, const char *release, const struct table_service *service, const struct table_endpoint *e)
 {
     const struct claim *claim = arg;
     int64_t max = e->max_in_flight > 0 ? e->max_in_flight : service->limits.max_in_flight;
@@ -383,7 +383,8 @@ static int open_access_log(struct routerd *r, struct error *err)
 {
     const struct settings *s = &r->settings;
     enum access_format format = 0;
-    while (format < ACCESS_FORMAT_MAX_ && strcmp(s->access_format ? s->access_format : "", access_format_names[format]) != 0)
+    while (format < ACCESS_FORMAT_MAX_ &&
+        strcmp(s->access_format ? s->access_format : "", access_format_names[format]) != 0)
         format++;
     if (format == ACCESS_FORMAT_MAX_)
         return error_set(err, -EINVAL, "AccessFormat: must be json or combined, not \"%s\"",

@@ -53,9 +53,9 @@ struct routerd {
     struct routerd_socket *sockets; /* that listen; workers watch copies */
     int n_sockets;
     struct assign_key cookie_key; /* set before the workers start */
-    struct certs *certs;     /* NULL: no listener speaks TLS */
-    struct tickets *tickets; /* the same */
-    struct tls_public tls;   /* what the workers' contexts ask */
+    struct certs *certs;          /* NULL: no listener speaks TLS */
+    struct tickets *tickets;      /* the same */
+    struct tls_public tls;        /* what the workers' contexts ask */
     struct network *trusted;
     size_t n_trusted;
 

@@ -65,7 +65,7 @@ static const struct option_row rows[] = {
       "Of a client connection between requests." },
     { "Timeouts", "Body",             OPTION_DURATION, AT(body_ms),         100, 3600000, "20s",
       "Window in which a body must move on by BodyRate, in either direction." },
-    { "Timeouts", "Connect",          OPTION_DURATION, AT(connect_ms),      10, 60000, "1s",
+    { "Timeouts", "Connect",          OPTION_DURATION, AT(connect_ms),      10, 60000, "2s",
       "To reach an endpoint, before another one is tried." },
     { "Timeouts", "FirstByte",        OPTION_DURATION, AT(first_byte_ms),   100, 86400000, "60s",
       "From the whole request to the head of the answer." },

@@ -106,6 +106,14 @@ uint64_t counts_answers(const struct counts *c)
     return sum;
 }
 
+bool counts_touched(const struct counts *c)
+{
+    uint64_t sum = counts_answers(c) + c->unanswered + c->failures + c->queued;
+    for (int i = 0; i < STATUS_CLASS_MAX_; i++)
+        sum += c->own[i];
+    return sum > 0 || c->in_flight > 0;
+}
+
 /* --- what is gone ------------------------------------------------------------------------------------------ */
 
 struct tally *tally_new(void)

@@ -36,6 +36,7 @@ void counts_add_endpoint(
 void counts_add_pool(struct counts *c, const struct pool *pool);
 void counts_add(struct counts *c, const struct counts *from);
 uint64_t counts_answers(const struct counts *c); /* of endpoints */
+bool counts_touched(const struct counts *c);     /* was anything ever asked of it? */
 
 struct tally;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/trace.h"
 
+#include <endian.h>
 #include <string.h>
 
 #define PARENT_LEN   55 /* of version 00 */
@@ -21,11 +22,23 @@ static uint64_t spread(uint64_t x)
     return x ^ x >> 31;
 }
 
+/* Eight digits at once: each half byte gets a byte of its own, 10 and more get what lies between '9' and 'a'. */
+static void put_hex32(char *out, uint32_t value)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t x = value;
+    x = (x << 16 | x) & UINT64_C(0x0000ffff0000ffff);
+    x = (x << 8 | x) & UINT64_C(0x00ff00ff00ff00ff);
+    x = (x << 4 | x) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    x += '0' * ones + (((x + 6 * ones) >> 4) & ones) * ('a' - '9' - 1);
+    x = htobe64(x);
+    memcpy(out, &x, sizeof(x));
+}
+
 static void put_hex(char *out, uint64_t value)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = SPAN_LEN - 1; i >= 0; i--, value >>= 4)
-        out[i] = digits[value & 15];
+    put_hex32(out, (uint32_t)(value >> 32));
+    put_hex32(out + SPAN_LEN / 2, (uint32_t)value);
 }
 
 void trace_source_init(struct trace_source *source, const uint64_t *random)

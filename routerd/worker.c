@@ -23,8 +23,8 @@
 
 #define IDLE_GRACE_MS 1000 /* of worker_stop: idle clients may ask once more, and are then told to go */
 
-const char *const worker_timeout_names[TIMED_OUT_MAX_] = { "head", "idle", "body", "write", "queue", "connect",
-    "first-byte", "answer", "tunnel" };
+const char *const worker_timeout_names[TIMED_OUT_MAX_] = { "head", "idle", "body", "write", "queue",
+    "connect", "first-byte", "answer", "tunnel" };
 
 /* --- tables ---------------------------------------------------------------------------------------------- */
 

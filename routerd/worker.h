@@ -24,15 +24,15 @@
 #include "routerd/waiting.h"
 #include "routerd/wheel.h"
 
-#define WORKER_BUFFER         (128 * 1024)
-#define WORKER_SLOW_READ      (16 * 1024) /* once the other side was too slow, until it has caught up */
-#define WORKER_HEAD_OUT       (HTTP1_HEAD_MAX + 8 * 1024)
-#define WORKER_LISTENERS_MAX  64
-#define WORKER_FREE_MAX       256  /* exchanges kept for reuse */
-#define WORKER_STOP_MS        5000 /* worker_stop: requests that have not ended by then are cut off */
-#define WORKER_DRAIN_IDLE_MS  10000 /* worker_drain: clients that were silent for so long are closed */
-#define WORKER_BEAT_MS        500
-#define WORKER_SWEEP          8 /* pooled connections in one turn, so that a new table never stops a worker for long */
+#define WORKER_BUFFER        (128 * 1024)
+#define WORKER_SLOW_READ     (16 * 1024) /* once the other side was too slow, until it has caught up */
+#define WORKER_HEAD_OUT      (HTTP1_HEAD_MAX + 8 * 1024)
+#define WORKER_LISTENERS_MAX 64
+#define WORKER_FREE_MAX      256   /* exchanges kept for reuse */
+#define WORKER_STOP_MS       5000  /* worker_stop: requests that have not ended by then are cut off */
+#define WORKER_DRAIN_IDLE_MS 10000 /* worker_drain: clients that were silent for so long are closed */
+#define WORKER_BEAT_MS       500
+#define WORKER_SWEEP         4 /* pooled connections in one turn, so that a new table never stops a worker for long */
 
 struct exchange;
 struct match_table;
@@ -48,13 +48,12 @@ struct worker_table {
 };
 
 /* Statuses of requests that were not understood, and all others. */
-#define WORKER_REFUSALS(row) \
-    row(400) row(408) row(413) row(414) row(417) row(421) row(431) row(501) row(505)
+#define WORKER_REFUSALS(row) row(400) row(408) row(413) row(414) row(417) row(421) row(431) row(501) row(505)
 enum worker_refusal {
 #define ROW(status) REFUSED_##status,
     WORKER_REFUSALS(ROW)
 #undef ROW
-    REFUSED_OTHER,
+        REFUSED_OTHER,
     REFUSED_MAX_
 };
 
@@ -110,7 +109,7 @@ struct worker {
     struct http1_head answer; /* of the answer being read, or made */
     struct own_answer_store own;
     char rule_values[HEADERS_SCRATCH]; /* of an answer's fields */
-    struct trace trace; /* of the request being begun */
+    struct trace trace;                /* of the request being begun */
     struct trace_source trace_source;
     struct trace_policy traces;
     struct http1_limits limits;
@@ -122,7 +121,7 @@ struct worker {
     bool listeners_paused;
     struct list conns;
     struct list h2_conns;
-    struct h2_worker *h2; /* conn_h2.c's; NULL until the first connection */
+    struct h2_worker *h2;    /* conn_h2.c's; NULL until the first connection */
     struct list fronts;      /* connections before their first request: handshakes */
     struct tls_context *tls; /* NULL: no listener speaks TLS */
     struct front_counters front;
