@@ -95,6 +95,11 @@ static void run(void)
             checked = now;
             check_timeouts(now);
         }
+        if (options.warm_us > 0 && now - load.start_us > options.warm_us) {
+            printf("{\"requests\": %lld}\n", (long long)load.requests);
+            fflush(stdout);
+            options.warm_us = 0;
+        }
         start_idle();
     }
     load.end_us = now_us(CLOCK_MONOTONIC);
@@ -121,6 +126,7 @@ static const char usage[] =
     "  --tls=full|resumed    TLS 1.3; every connection a handshake of its own, or taking up an earlier "
     "session\n"
     "  --websocket=BYTES     requests are messages of so many bytes, which have to come back\n"
+    "  --warm=SECONDS        after so long a line says how many answers there were until then\n"
     "  --hold                one request on each connection, which then stays open until SIGTERM\n"
     "  --expect-version=V    count answers with another X-Version as wrong\n"
     "Prints one JSON object. Exit status 0 only if nothing failed and no version was wrong.\n";
@@ -253,6 +259,9 @@ static void set_number(int opt)
     case 'g':
         options.grace_us = (int64_t)(strtod(optarg, NULL) * 1e6);
         break;
+    case 'W':
+        options.warm_us = (int64_t)(strtod(optarg, NULL) * 1e6);
+        break;
     case 'w':
         options.message_bytes = strtoul(optarg, NULL, 10);
         break;
@@ -288,6 +297,7 @@ static const struct option longs[] = {
     { "tls",            required_argument, NULL, 'T' },
     { "url",            required_argument, NULL, 'u' },
     { "url-host",       required_argument, NULL, 'H' },
+    { "warm",           required_argument, NULL, 'W' },
     { "websocket",      required_argument, NULL, 'w' },
     { NULL,             0,                 NULL, 0 },
 };

@@ -77,7 +77,7 @@ struct load_options {
     struct sockaddr_storage address;
     socklen_t address_len;
     int n_connections;
-    int64_t requests_max, duration_us, timeout_us, grace_us, rate;
+    int64_t requests_max, duration_us, timeout_us, grace_us, warm_us, rate;
     bool keepalive, mixed, hold;
     enum load_tls_mode tls;
     int close_share; /* percent of the connections */

@@ -25,11 +25,11 @@ ROWS = {
     "keepalive":       {"load": ["--connections=64"]},
     "rate-2000":       {"load": ["--connections=64", "--rate=2000"]},
     "close":           {"load": ["--connections=64", "--close"]},
-    "tls-keepalive":   {"load": ["--connections=64", "--tls=full"], "spec": {"tls": True}, "longer": 2},
+    "tls-keepalive":   {"load": ["--connections=64", "--tls=full"], "spec": {"tls": True}, "warm": 0.7},
     "tls-full":        {"load": ["--connections=16", "--tls=full", "--close"], "spec": {"tls": True}, "of_best": 0.90, "of_floor": 0},
     "tls-resumed":     {"load": ["--connections=16", "--tls=resumed", "--close"], "spec": {"tls": True}, "of_best": 0.97, "of_floor": 0},
     "answer-100k":     {"load": ["--connections=16", "--path=/100k"], "spec": {"splice": True}},
-    "tls-answer-100k": {"load": ["--connections=16", "--path=/100k", "--tls=full"], "spec": {"tls": True}, "longer": 2},
+    "tls-answer-100k": {"load": ["--connections=16", "--path=/100k", "--tls=full"], "spec": {"tls": True}, "warm": 0.7},
     "chunked":         {"load": ["--connections=16", "--path=/chunked"]},
     "post-64k":        {"load": ["--connections=16", "--post=65536"], "spec": {"splice": True}},
     "routes-10000":    {"load": ["--connections=64", "--url-host=h7777.example"], "spec": {"routes": MANY}},
@@ -51,7 +51,7 @@ def judge(values, of_best, of_floor):
 
 def cpu_row(stand, args, name):
     row = ROWS[name]
-    job = {"load": row.get("load"), "h2load": row.get("h2load"), "spec": row.get("spec", {}), "longer": row.get("longer", 1)}
+    job = {"load": row.get("load"), "h2load": row.get("h2load"), "spec": row.get("spec", {}), "warm": row.get("warm", 0)}
     missing = {}
     peers = start_all(stand, args.peers, job["spec"], missing)
     try:
@@ -191,7 +191,7 @@ def compare(stand, args, specs, load, most):
 
 def scale_row(stand, args, name):
     what = name.split("-", 1)[1]
-    load = ["--connections=64"] + (["--url-host=h7.example"] if what == "routes" else [])
+    load = ["--connections=64"] + (["--url-host=h7.example"] if what != "endpoints" else [])
     return compare(stand, args, [("10", {what: 10}), ("10000", {what: MANY})], {"10": load, "10000": load}, 1.03)
 
 
@@ -209,6 +209,7 @@ SPECIAL = {
     "switches": switches_row,
     "scale-routes": scale_row,
     "scale-endpoints": scale_row,
+    "scale-rules": scale_row,
     "two-workers": workers_row,
 }
 

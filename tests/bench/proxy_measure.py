@@ -64,13 +64,26 @@ def run_h2load(stand, port, options, seconds):
             "handshakes": 0}
 
 
+def run_warm(stand, peer, job, seconds):
+    """Behind the handshakes: (CPU used before, what the generator says of the rest)."""
+    argv = [stand.load, "--connect=127.0.0.1:%d" % peer.port, "--timeout=10", "--warm=%g" % (job["warm"] * seconds),
+            "--duration=%g" % ((1 + job["warm"]) * seconds)] + job["load"]
+    load = subprocess.Popen(argv, stdout=subprocess.PIPE, preexec_fn=prepare(stand.load_cpu))
+    stand.processes.append(load)
+    first = json.loads(load.stdout.readline())
+    before = cpu_us(peer.process.pid)
+    result = json.loads(load.communicate()[0])
+    stand.processes.remove(load)
+    result["requests"] -= first["requests"]
+    return before, result
+
+
 def measure(stand, peer, job, seconds):
-    seconds *= job.get("longer", 1)
-    if job.get("h2load"):
-        seconds = max(1, round(seconds))
     before = cpu_us(peer.process.pid)
     if job.get("h2load"):
-        result = run_h2load(stand, peer.port, job["h2load"], seconds)
+        result = run_h2load(stand, peer.port, job["h2load"], max(1, round(seconds)))
+    elif job.get("warm"):
+        before, result = run_warm(stand, peer, job, seconds)
     else:
         result = run_load(stand, peer.port, job["load"] + ["--duration=%g" % seconds],
                           stand.all_cpus if job["spec"].get("spread") else None)

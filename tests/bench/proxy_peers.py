@@ -152,6 +152,9 @@ def router_table(stand, spec, service_port=None):
         {"name": "web", "releases": [{"version": "1.0.0", "weight": 1, "endpoints": [{"address": here}]}]}]}
     if routes > 1:
         table["routes"] = [{"host": "h%d.example" % i, "service": "web"} for i in range(routes)]
+    if spec.get("rules"):
+        table["routes"] = [{"host": "h%d.example" % i, "service": "web", "answer_headers": [{"set": "X-Rule", "value": str(i)}],
+                            "request_headers": [{"add": "X-Rule", "value": str(i)}]} for i in range(spec["rules"])]
     for i in range(1, endpoints):
         if i % 100 == 1:
             table["services"].append({"name": "other-%d" % i, "releases": [

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/daemon/router_harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -185,12 +186,13 @@ void router_stop(struct router *router)
     loop_free(router->loop);
     pthread_mutex_destroy(&h->lock);
     pthread_cond_destroy(&h->changed);
-    static const char *const names[] = { "given.json", "table.json", "table.next", "cookie.key", "status.sock" };
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        char *path = xasprintf("%s/%s", router->dir, names[i]);
-        unlink(path);
-        free(path);
+    DIR *dir = opendir(router->dir);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(dir), e->d_name, 0);
     }
+    if (dir)
+        closedir(dir);
     rmdir(router->dir);
     free(router->dir);
     free(router->table_path);

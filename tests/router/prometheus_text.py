@@ -76,7 +76,8 @@ def parse(text):
             assert name == helped, f"TYPE without HELP: {line}"
             assert kind in ("counter", "gauge", "histogram"), line
             assert name not in families, f"a family in two places: {name}"
-            assert kind != "counter" or name.endswith("_total") , f"a counter's name ends in _total: {name}"
+            assert kind != "counter" or name.endswith("_total"), f"a counter's name ends in _total: {name}"
+            assert not re.search("(milli|micro|nano)seconds", name), f"times are in seconds: {name}"
             family = families[name] = Family(name, kind)
         else:
             assert family, f"a sample before any family: {line}"

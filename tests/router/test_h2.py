@@ -179,6 +179,18 @@ def window_of_nothing_holds_content(router, service):
     check(a.ended)
 
 
+def windows_may_be_given_back_in_small_pieces(router, service):
+    c = Client(router.port, settings=[(h2.INITIAL_WINDOW, 1 << 20)], window=1 << 20)
+    s = c.request('/big?40000000')
+    a, given = c.answers[s], 0
+    while not a.ended and c.step():
+        while len(a.body) - given >= 4096:  # as some clients do: for each 4 kB, the stream and the connection
+            c.send(frame(h2.WINDOW_UPDATE, 0, s, struct.pack('>I', 4096)) +
+                   frame(h2.WINDOW_UPDATE, 0, 0, struct.pack('>I', 4096)))
+            given += 4096
+    check(len(a.body) == 40000000 and a.ended, len(a.body), c.goaways)
+
+
 def connection_window_holds_content(router, service):
     c = Client(router.port, settings=[(h2.INITIAL_WINDOW, 1 << 20)], window=0)
     streams = [c.request('/big?50000') for _ in range(4)]
@@ -432,7 +444,7 @@ TESTS = [
     content_without_a_length_is_chunked, trailers_of_a_request, padding_is_no_content, large_uploads_flow,
     head_has_a_length_and_no_content, answers_without_content, early_hints_pass, fields_of_one_hop_end,
     large_heads_of_answers_pass, trailers_of_an_answer, cut_answer_is_reset, answer_before_the_content, window_of_nothing_holds_content,
-    connection_window_holds_content, answers_overtake_each_other, hundred_streams,
+    windows_may_be_given_back_in_small_pieces, connection_window_holds_content, answers_overtake_each_other, hundred_streams,
     streams_beyond_the_limit_are_refused, own_answers_are_like_others, pings_come_back, reset_ends_the_endpoints_work,
     websocket_by_extended_connect, websocket_data_may_come_early, refused_websocket_is_a_plain_answer,
     websocket_with_a_wrong_proof_is_refused, stopping_router_says_goaway_and_finishes,

@@ -5,6 +5,7 @@
  *
  *   stagecoach-check-tunnels PORT COUNT ROUND_MS */
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -41,6 +42,8 @@ static bool read_all(int fd, char *buf, size_t n)
 {
     while (n > 0) {
         ssize_t r = recv(fd, buf, n, 0);
+        if (r < 0 && errno == EINTR)
+            continue; /* a socket with a time-out is not read on behind a signal */
         if (r <= 0)
             return false;
         buf += r;

@@ -31,7 +31,7 @@ static struct match_rules *build(const char *keys)
     _cleanup_(free_ptr) char *text = xasprintf("{'format':1,'routes':[{'host':'a.b',%s}],'services':[{'name':"
                                                "'web','releases':[{'version':'1.0.0'}]}]}",
         keys);
-    struct match_rules *rules;
+    struct match_rules *rules = NULL;
     struct table table;
     struct error err = { 0 };
     for (char *p = text; *p; p++)

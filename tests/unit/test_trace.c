@@ -12,6 +12,7 @@
 
 #define TRACE   "0af7651916cd43dd8448eb211c80319c"
 #define PARENT  "00-" TRACE "-b7ad6b7169203331-01"
+#define SPAN    16
 #define BIT(id) (UINT64_C(1) << HTTP1_FIELD_##id)
 
 static void only_what_the_standard_allows_is_a_traceparent(void **state)
@@ -123,6 +124,21 @@ static void new_fields_are_well_formed(void **state)
     assert_memory_equal(t->fields + t->fields_len - 4, "00\r\n", 4);
 }
 
+/* Every digit in every place. */
+static void ids_are_the_numbers_in_hex(void **state)
+{
+    static const uint64_t numbers[] = { 1, 0x0123456789abcdef, 0xfedcba9876543211, 0xffffffffffffffff,
+        0x9a9a9a9a9a9a9a9b, 0x10 };
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        struct trace_source source;
+        char wanted[SPAN + 1];
+        const uint64_t seeds[TRACE_SEEDS] = { numbers[i] };
+        trace_source_init(&source, seeds);
+        snprintf(wanted, sizeof(wanted), "%016llx", (unsigned long long)(numbers[i] | 1));
+        assert_memory_equal(source.high, wanted, SPAN);
+    }
+}
+
 static int by_text(const void *a, const void *b)
 {
     return memcmp(a, b, TRACE_ID_LEN);
@@ -156,6 +172,7 @@ int main(void)
         cmocka_unit_test(only_what_the_standard_allows_is_a_traceparent),
         cmocka_unit_test(the_clients_ids_pass_if_they_are_right_and_believed),
         cmocka_unit_test(new_fields_are_well_formed),
+        cmocka_unit_test(ids_are_the_numbers_in_hex),
         cmocka_unit_test(ids_never_repeat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
