@@ -239,22 +239,31 @@ static enum http1_result read_target_form(struct http1_head *head, struct http1_
 
 /* --- requests -------------------------------------------------------------------------------------------- */
 
+/* name [ "/" version ], and not h2c, which would let a client speak to a service past the router. Anything else, as a quote in
+ * which h2c might hide, does not pass. */
+static bool is_protocol(struct http1_slice item)
+{
+    const char *slash = memchr(item.ptr, '/', item.len), *end = item.ptr + item.len;
+    struct http1_slice name = { item.ptr, slash ? (size_t)(slash - item.ptr) : item.len };
+    if (!http1_is_token(name.ptr, name.len) ||
+        (slash && !http1_is_token(slash + 1, (size_t)(end - slash) - 1)))
+        return false;
+    return !http1_slice_is(name, "h2c") && !http1_slice_is(name, "h2");
+}
+
 static void read_upgrade(struct http1_head *head, unsigned options)
 {
-    bool wanted = options & OPTION_UPGRADE && head->minor == 1;
+    bool wanted = options & OPTION_UPGRADE && head->minor == 1, any = false;
     for (unsigned i = 0; i < head->n_fields; i++) {
         struct http1_field *f = &head->fields[i];
         if (f->id != HTTP1_FIELD_UPGRADE)
             continue;
-        /* h2c would let a client speak to a service past the router. */
         struct http1_slice list = http1_value(f), item;
-        while (http1_list_next(&list, &item)) {
-            if (http1_slice_is(item, "h2c") || http1_slice_is(item, "h2"))
-                wanted = false;
-        }
-        head->upgrade = wanted;
+        for (; http1_list_next(&list, &item); any = true)
+            wanted = wanted && is_protocol(item);
     }
-    if (!wanted || head->body == HTTP1_BODY_CHUNKED || head->content_length > 0)
+    head->upgrade = wanted && any;
+    if (head->body == HTTP1_BODY_CHUNKED || head->content_length > 0)
         head->upgrade = false;
 }
 

@@ -13,6 +13,7 @@ WHOLE, PART, BAD = "whole", "part", "bad"
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 TOKEN = re.compile(rb"[" + TCHAR + rb"]+\Z")
+PROTOCOL = re.compile(rb"[" + TCHAR + rb"]+(?:/[" + TCHAR + rb"]+)?\Z")
 REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]+) ([^\x00-\x20\x7f-\xff]+) HTTP/([0-9])\.([0-9])\Z")
 STATUS_LINE = re.compile(rb"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\Z")
 FIELD_LINE = re.compile(rb"([" + TCHAR + rb"]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\Z")
@@ -69,8 +70,10 @@ class Message:
         return [v for n, v in self.fields if n.lower() == name]
 
     def upgrades(self):
-        return (self.minor == 1 and b"upgrade" in self.options and self.get(b"upgrade") and not self.chunked and
-                not self.length and not any(e.lower() in (b"h2c", b"h2") for v in self.get(b"upgrade") for e in elements(v)))
+        names = [e for v in self.get(b"upgrade") for e in elements(v)]
+        return (self.minor == 1 and b"upgrade" in self.options and names and not self.chunked and not self.length and
+                all(PROTOCOL.match(e) and e.split(b"/")[0].lower() not in (b"h2c", b"h2") for e in names))
+
 
 
 def elements(value):
