@@ -300,8 +300,14 @@ static void receive(struct conn_h2 *c)
 {
     struct worker *worker = c->worker;
     for (int i = 0; i < H2_READS_MAX; i++) {
-        if (c->state != CONN_H2_OPEN || c->out.bytes > H2_OUT_MAX || c->broken)
+        if (c->state != CONN_H2_OPEN || c->broken)
             return;
+        if (c->out.bytes > H2_OUT_MAX) {
+            /* What waits here is read when all that has gone: also if it goes at once, without the socket ever being full. */
+            c->blocked = true;
+            conn_h2_touch(c);
+            return;
+        }
         size_t max = c->n_receiving > 0 ? WORKER_BUFFER : H2_READ_HEADS;
         ssize_t n = wire_read(&c->wire, worker->buffer, max);
         if (n == -EAGAIN)

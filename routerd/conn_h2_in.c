@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "routerd/conn_h1.h"
 #include "routerd/conn_h2.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"
@@ -121,6 +122,14 @@ static bool count_content(struct h2_stream *s, size_t len)
     return true;
 }
 
+/* Of a request that is answered. */
+static void count_unwanted(struct h2_stream *s, size_t len)
+{
+    s->linger_bytes += (int64_t)len;
+    if (s->lingers && s->linger_bytes > CONN_LINGER_MAX)
+        conn_h2_reset(s, NGHTTP2_NO_ERROR);
+}
+
 static int on_data(
     nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user)
 {
@@ -128,6 +137,8 @@ static int on_data(
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
     if (!s || !s->exchange || !count_content(s, len)) {
         nghttp2_session_consume(session, id, len);
+        if (s)
+            count_unwanted(s, len);
         return 0;
     }
     s->unconsumed += (uint32_t)len;

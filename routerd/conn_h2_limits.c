@@ -89,6 +89,10 @@ void conn_h2_on_stream_deadline(struct wheel_node *node)
         !exchange_awaits_continue(ex) && !has_no_room(s->conn);
     if (s->closed)
         return;
+    if (s->lingers) {
+        conn_h2_reset(s, NGHTTP2_NO_ERROR);
+        return;
+    }
     if (sending && !enough && is_stalled(s)) {
         count_timeout(s->conn, TIMED_OUT_WRITE);
         conn_h2_reset(s, NGHTTP2_CANCEL);

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "common/mem.h"
+#include "routerd/conn_h1.h"
 #include "routerd/own_answer.h"
 #include "routerd/settings.h"
 #include "routerd/worker.h"
@@ -356,7 +357,8 @@ static bool is_our_mistake(uint32_t code)
         code == NGHTTP2_CANCEL;
 }
 
-/* An answer that overtook its request: what of the request still comes is not wanted (RFC 9113 8.1). */
+/* An answer that overtook its request: what of the request still comes is not wanted (RFC 9113 8.1). But some clients
+ * look at a reset before the answer that came with it, so it is put off a little. */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     static const uint8_t mark[8] = "drained";
@@ -370,8 +372,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     if (!ends)
         return 0;
     struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (s && !s->request_ended)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+    if (s && !s->request_ended && !s->lingers) {
+        s->lingers = true;
+        wheel_set(&c->worker->wheel, &s->deadline, CONN_LINGER_MS);
+    }
     return 0;
 }
 

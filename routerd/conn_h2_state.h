@@ -73,6 +73,8 @@ struct h2_stream {
     bool asleep;        /* nghttp2 was told that there is nothing to send */
     bool tunnel;        /* an extended CONNECT */
     bool refused;       /* the answer is the connection's own */
+    bool lingers;       /* all is answered; what of the request still comes is read for a while */
+    int64_t linger_bytes;
     bool has_length;
     uint64_t body_left, body_bytes; /* of the request; body_left with has_length */
     uint32_t unconsumed;            /* content whose window the client has not got back */

@@ -119,7 +119,8 @@ static void on_inotify(unsigned ready, void *arg)
     struct feed *feed = arg;
     char data[4096];
     ssize_t n = read(feed->inotify_fd, data, sizeof(data));
-    if (n > 0 && names_file(feed, data, n))
+    /* From the first change on: a file that changes all the time is read all the same. */
+    if (n > 0 && names_file(feed, data, n) && !timer_is_set(&feed->settle))
         timer_set(&feed->settle, FEED_SETTLE_MS);
 }
 

@@ -18,10 +18,10 @@ struct settings {
     char **listen, **listen_tls; /* addresses, where systemd hands over no sockets */
     char **trusted_proxies;
     char *acme_directory; /* empty: none */
-    char *cookie_key; /* file; empty: by the fleet, or made in the state directory */
-    char *hub;        /* empty: the one that was joined */
-    bool h2c;         /* HTTP/2 on plain listeners, by prior knowledge */
-    char *status;     /* address of the status socket; empty: none */
+    char *cookie_key;     /* file; empty: by the fleet, or made in the state directory */
+    char *hub;            /* empty: the one that was joined */
+    bool h2c;             /* HTTP/2 on plain listeners, by prior knowledge */
+    char *status;         /* address of the status socket; empty: none */
     /* [TLS] */
     char *certificates;        /* a directory */
     char *default_certificate; /* of it; empty: the first */

@@ -25,11 +25,11 @@ ROWS = {
     "keepalive":       {"load": ["--connections=64"]},
     "rate-2000":       {"load": ["--connections=64", "--rate=2000"]},
     "close":           {"load": ["--connections=64", "--close"]},
-    "tls-keepalive":   {"load": ["--connections=64", "--tls=full"], "spec": {"tls": True}, "warm": 0.7},
+    "tls-keepalive":   {"load": ["--connections=64", "--tls=full"], "spec": {"tls": True}, "warm": 2},
     "tls-full":        {"load": ["--connections=16", "--tls=full", "--close"], "spec": {"tls": True}, "of_best": 0.90, "of_floor": 0},
     "tls-resumed":     {"load": ["--connections=16", "--tls=resumed", "--close"], "spec": {"tls": True}, "of_best": 0.97, "of_floor": 0},
     "answer-100k":     {"load": ["--connections=16", "--path=/100k"], "spec": {"splice": True}},
-    "tls-answer-100k": {"load": ["--connections=16", "--path=/100k", "--tls=full"], "spec": {"tls": True}, "warm": 0.7},
+    "tls-answer-100k": {"load": ["--connections=16", "--path=/100k", "--tls=full"], "spec": {"tls": True}, "warm": 2},
     "chunked":         {"load": ["--connections=16", "--path=/chunked"]},
     "post-64k":        {"load": ["--connections=16", "--post=65536"], "spec": {"splice": True}},
     "routes-10000":    {"load": ["--connections=64", "--url-host=h7777.example"], "spec": {"routes": MANY}},
@@ -55,7 +55,7 @@ def cpu_row(stand, args, name):
     missing = {}
     peers = start_all(stand, args.peers, job["spec"], missing)
     try:
-        result = alternate(stand, peers, job, args.rounds, args.seconds)
+        result = alternate(stand, peers, job, args.rounds, args.seconds, missing)
         if args.strace and job["load"]:
             for p in peers:
                 result[p.name]["syscalls"] = syscalls(stand, p, job)
@@ -74,9 +74,10 @@ def half_row(stand, args, name):
     peers = start_all(stand, [n for n in args.peers if n != "floor"], {}, missing)
     try:
         job = {"load": ["--connections=64"], "spec": {}}
-        full = alternate(stand, peers, job, 1, args.seconds)
+        full = alternate(stand, peers, job, 1, args.seconds, missing)
         rate = int(min(r["per_second"] for r in full.values()) / 2)
-        result = alternate(stand, peers, {"load": ["--connections=64", "--rate=%d" % rate], "spec": {}}, args.rounds, args.seconds)
+        result = alternate(stand, peers, {"load": ["--connections=64", "--rate=%d" % rate], "spec": {}}, args.rounds, args.seconds,
+                           missing)
     finally:
         for p in peers:
             stand.stop(p.process)
@@ -177,7 +178,7 @@ def compare(stand, args, specs, load, most):
     try:
         # Differences of a few percent need more rounds than differences of a tenth.
         jobs = {label: {"load": load[label], "spec": spec} for label, spec in specs}
-        result = alternate(stand, peers, jobs, 2 * args.rounds + 1, args.seconds)
+        result = alternate(stand, peers, jobs, 2 * args.rounds + 1, args.seconds, missing)
     finally:
         for p in peers:
             stand.stop(p.process)
