@@ -32,8 +32,9 @@ enum field_type {
 
 enum field_flags {
     FIELD_REQUIRED = 1,
-    FIELD_SECRET = 2,     /* printed as "…" by schema_print_safe */
-    FIELD_OMIT_EMPTY = 4, /* left out when it equals its fallback (a struct: when it is all left out); optional
+    FIELD_SECRET = 2, /* printed as "…" by schema_print_safe */
+    FIELD_OMIT_EMPTY =
+        4, /* left out when it equals its fallback (a struct: when it is all left out); optional
                            * strings and lists always are */
 };
 

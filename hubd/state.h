@@ -65,8 +65,8 @@ struct live_set {
 
 struct service {
     char *name;
-    char *app;     /* that declared it first */
-    char **routes; /* "www.example.com/shop", of the release promoted last */
+    char *app;                       /* that declared it first */
+    char **routes;                   /* "www.example.com/shop", of the release promoted last */
     struct table_route *route_rules; /* for those that have rules */
     size_t n_route_rules;
     struct live_set live;

@@ -17,7 +17,7 @@
 #define CONN_LINGER_MS  2000 /* what still comes is read so long, so that the answer is not lost by a reset */
 #define CONN_LINGER_MAX (1024 * 1024)
 #define CONN_GONE_MS    500 /* a client that has ended its direction may still read, but rarely does */
-#define CONN_TURN_MAX   64 /* heads and pieces of content in one turn */
+#define CONN_TURN_MAX   64  /* heads and pieces of content in one turn */
 
 struct exchange;
 struct worker;
@@ -44,8 +44,8 @@ struct conn_h1 {
     uint32_t n_requests;
     uint8_t state; /* enum conn_state */
     uint8_t minor;
-    bool in_fresh;  /* `in` has not been looked at */
-    bool keep;      /* another request may follow */
+    bool in_fresh; /* `in` has not been looked at */
+    bool keep;     /* another request may follow */
     bool asked_close;
     bool leaving;   /* has ended its direction, and its answer has not begun */
     bool chunked;   /* the answer is framed so */

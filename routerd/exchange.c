@@ -338,7 +338,8 @@ void exchange_arm(struct exchange *ex)
 void exchange_broken(struct exchange *ex, bool connecting, const char *reason)
 {
     bool stale = !connecting && ex->up->reused;
-    bool repeat = connecting || (ex->idempotent && !ex->content_sent && !ex->up->in && ex->n_informational == 0);
+    bool repeat =
+        connecting || (ex->idempotent && !ex->content_sent && !ex->up->in && ex->n_informational == 0);
     if (!stale)
         exchange_endpoint_broke(ex, connecting, reason);
     ex->fresh_only |= stale;

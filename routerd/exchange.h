@@ -24,10 +24,10 @@
 #define EXCHANGE_HEAD_BLOCK        4096 /* larger heads are allocated */
 #define EXCHANGE_TRIES_MAX         8    /* endpoints of one request */
 #define EXCHANGE_REFUSED_MS        1000 /* so long those that refuse the connection count as no retry */
-#define EXCHANGE_INFORMATIONAL_MAX 16  /* 1xx before an answer */
-#define EXCHANGE_CONTENT_IOV       10  /* parts of content in one write */
-#define EXCHANGE_LOOK_MS           500 /* while asking: is the endpoint's host still there? */
-#define EXCHANGE_READS_MAX         8   /* of 128 kB in one turn */
+#define EXCHANGE_INFORMATIONAL_MAX 16   /* 1xx before an answer */
+#define EXCHANGE_CONTENT_IOV       10   /* parts of content in one write */
+#define EXCHANGE_LOOK_MS           500  /* while asking: is the endpoint's host still there? */
+#define EXCHANGE_READS_MAX         8    /* of 128 kB in one turn */
 #define EXCHANGE_TEXT_MAX          1536 /* what the log may say of a request */
 #define EXCHANGE_TARGET_SHORT      256  /* where no access log asks for more */
 
@@ -143,7 +143,7 @@ struct exchange {
     int64_t phase_end_us;              /* while asking: the deadline is looked at in steps */
     int64_t up_bytes, down_bytes;      /* content: to the endpoint, framing included; to the client */
     int64_t first_byte_us;             /* when the head of the answer came; 0: not yet */
-    uint8_t protocol; /* 10, 11, 20 */
+    uint8_t protocol;                  /* 10, 11, 20 */
     uint16_t text_lens[TEXT_MAX_];
     char text[EXCHANGE_TEXT_MAX]; /* from here on nothing is cleared for a new request */
     char head_block[EXCHANGE_HEAD_BLOCK];

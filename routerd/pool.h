@@ -15,7 +15,7 @@
 
 #define RETRY_WINDOW_US 5000000
 #define POOL_LINE       64
-#define RETRY_FLOOR     10 /* in two windows and of one worker, however few requests there are */
+#define RETRY_FLOOR     100 /* in two windows and of one worker, however few requests there are */
 
 struct counts;
 struct pool;

@@ -321,7 +321,7 @@ static void *run(void *arg)
 {
     struct client *c = arg;
     int n = c->mode == MODE_PIPELINE || c->mode == MODE_H2 ? CHECKER_AT_ONCE : 1;
-    while (!stopping && (check.begun += n) <= check.wanted)
+    while (!stopping && atomic_fetch_add(&check.begun, n) + n <= check.wanted)
         (c->mode == MODE_H2 ? checker_h2_go : go_h1)(c);
     checker_h2_end(c);
     checker_hang_up(c);

@@ -20,6 +20,7 @@ from testbed import why_impossible  # noqa: E402
 
 ENDED = re.compile(r"\[  (PASSED|FAILED|SKIPPED)  \] (\d+) test\(s\)")
 TEST_DEADLINE_FACTOR = "4"  # of meson's 30 s: sanitizers on a busy machine
+TESTS_AT_ONCE = str(2 * (os.cpu_count() or 1))  # most of them wait for something most of the time
 
 # name, build directory, compiler, options of meson setup, options of meson test
 PARTS = [
@@ -61,7 +62,7 @@ def run_part(part, tally):
         os.unlink(log)
     said = subprocess.run(
         ["meson", "test", "-C", os.path.join(TREE, directory), "--no-rebuild", "--timeout-multiplier",
-         TEST_DEADLINE_FACTOR, *test], capture_output=True, text=True, env=sanitizer_environment())
+         TEST_DEADLINE_FACTOR, "--num-processes", TESTS_AT_ONCE, *test], capture_output=True, text=True, env=sanitizer_environment())
     before = tally.passed, tally.failed
     read_meson_log(name, log, tally)
     passed, failed = tally.passed - before[0], tally.failed - before[1]

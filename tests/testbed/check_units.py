@@ -21,7 +21,7 @@ def copy_units(source, target):
             with open(os.path.join(source, name)) as f:
                 text = f.read()
             with open(os.path.join(target, name), "w") as f:
-                f.write(re.sub(r"^(ExecStart=)\S+", r"\1/bin/true", text, flags=re.M))
+                f.write(re.sub(r"^(Exec\w+=)\S+", r"\1/bin/true", text, flags=re.M))
             names.append(name)
     return names
 
