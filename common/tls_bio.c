@@ -135,7 +135,8 @@ int tls_bio_flush(struct tls_session *s)
 {
     struct tls_context *c = s->context;
     size_t before = unsent_len(s), all = before + c->out_len;
-    struct iovec parts[2] = { { s->unsent + s->unsent_start, before }, { c->out, c->out_len } };
+    struct iovec parts[2] = { { before ? s->unsent + s->unsent_start : NULL, before },
+        { c->out, c->out_len } };
     struct msghdr msg = { .msg_iov = before ? parts : parts + 1, .msg_iovlen = before && c->out_len ? 2 : 1 };
     ssize_t n;
 

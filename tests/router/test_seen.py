@@ -60,6 +60,8 @@ def metrics_are_what_prometheus_reads(programs):
 def status_is_json_and_the_rest_is_refused(programs):
     with scene(programs) as (router, service, folder):
         router.get()
+        # The client has its answer before the worker has counted it.
+        eventually("it is counted", lambda: json.loads(router.ask_status("/status")[2])["releases"][0]["requests"] == 1)
         status, headers, content = router.ask_status("/status")
         assert status == 200 and headers["Content-Type"] == "application/json"
         s = json.loads(content)
