@@ -128,7 +128,9 @@ def content_must_be_as_long_as_announced(router, service):
         for i, part in enumerate(parts):
             c.data(s, part, end=i == len(parts) - 1)
         a = c.answer(s, 5)
-        check(a.reset == h2.PROTOCOL_ERROR and a.status != 200, announced, parts, a)
+        # An answer to what was whole may come before what is too much.
+        early = a.status == 200 and len(parts) > 1 and len(parts[0]) == announced
+        check(early or (a.reset == h2.PROTOCOL_ERROR and a.status != 200), announced, parts, a)
         check(c.get('/status?204').status == 204)
         c.close()
         end = time.monotonic() + 3
