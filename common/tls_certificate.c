@@ -275,11 +275,6 @@ wall_t tls_certificate_expires(const struct tls_certificate *c)
     return c->expires;
 }
 
-wall_t tls_certificate_staple_expires(const struct tls_certificate *c)
-{
-    return c->staple_expires;
-}
-
 /* --- OCSP ------------------------------------------------------------------------------------------------------ */
 
 /* The response's word on this certificate, by its serial number; with the issuer at hand by the issuer too. */

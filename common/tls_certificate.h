@@ -36,5 +36,3 @@ const char *const *tls_certificate_names(const struct tls_certificate *certifica
 bool tls_certificate_covers(const struct tls_certificate *certificate, const char *name, size_t len);
 bool tls_certificate_is_rsa(const struct tls_certificate *certificate);
 wall_t tls_certificate_expires(const struct tls_certificate *certificate);
-/* Until when the stapled response holds; {0}: none. */
-wall_t tls_certificate_staple_expires(const struct tls_certificate *certificate);

@@ -177,6 +177,16 @@ static struct tm utc(int64_t wall_us)
     return tm;
 }
 
+/* "06:43:55" */
+static void add_time_of_day(struct line *l, const struct tm *tm)
+{
+    add_uint(l, (uint64_t)tm->tm_hour, 2);
+    add_literal(l, ":");
+    add_uint(l, (uint64_t)tm->tm_min, 2);
+    add_literal(l, ":");
+    add_uint(l, (uint64_t)tm->tm_sec, 2);
+}
+
 /* "2026-11-21T06:43:55.123456Z" */
 static void add_json_time(struct line *l, int64_t wall_us)
 {
@@ -187,11 +197,7 @@ static void add_json_time(struct line *l, int64_t wall_us)
     add_literal(l, "-");
     add_uint(l, (uint64_t)tm.tm_mday, 2);
     add_literal(l, "T");
-    add_uint(l, (uint64_t)tm.tm_hour, 2);
-    add_literal(l, ":");
-    add_uint(l, (uint64_t)tm.tm_min, 2);
-    add_literal(l, ":");
-    add_uint(l, (uint64_t)tm.tm_sec, 2);
+    add_time_of_day(l, &tm);
     add_literal(l, ".");
     add_uint(l, (uint64_t)(wall_us % CLOCK_US_PER_S), 6);
     add_literal(l, "Z");
@@ -271,11 +277,7 @@ static void add_combined_time(struct line *l, int64_t wall_us)
     add_literal(l, "/");
     add_uint(l, (uint64_t)tm.tm_year + 1900, 4);
     add_literal(l, ":");
-    add_uint(l, (uint64_t)tm.tm_hour, 2);
-    add_literal(l, ":");
-    add_uint(l, (uint64_t)tm.tm_min, 2);
-    add_literal(l, ":");
-    add_uint(l, (uint64_t)tm.tm_sec, 2);
+    add_time_of_day(l, &tm);
     add_literal(l, " +0000");
 }
 

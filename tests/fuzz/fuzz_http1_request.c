@@ -25,37 +25,11 @@ static const char *const not_compared[] = { "Connection", "Content-Length", "Exp
 static const char *const never_sent_on[] = { "HTTP2-Settings", "Keep-Alive", "Proxy", "Proxy-Authorization",
     "Proxy-Connection" };
 
-static bool is_one_of(struct strict_text name, const char *const *names, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (strict_is(name, names[i]))
-            return true;
-    }
-    return false;
-}
-
-static bool is_compared(const struct strict_field *f)
-{
-    return !is_one_of(f->name, not_compared, ARRAY_SIZE(not_compared));
-}
-
 static void same_fields(void)
 {
-    int k = 0;
-    for (int i = 0; i < came.n_fields; i++) {
-        const struct strict_field *f = &came.fields[i];
-        if (!is_compared(f) || strict_lists(&came, "Connection", f->name))
-            continue;
-        while (k < went.n_fields && !is_compared(&went.fields[k]))
-            k++;
-        must(k < went.n_fields);
-        must(strict_same(f->name, went.fields[k].name) && strict_same(f->value, went.fields[k].value));
-        k++;
-    }
-    for (; k < went.n_fields; k++)
-        must(!is_compared(&went.fields[k]));
+    must(strict_same_fields(&came, &went, not_compared, ARRAY_SIZE(not_compared)));
     for (int i = 0; i < went.n_fields; i++)
-        must(!is_one_of(went.fields[i].name, never_sent_on, ARRAY_SIZE(never_sent_on)));
+        must(!strict_is_one_of(went.fields[i].name, never_sent_on, ARRAY_SIZE(never_sent_on)));
 }
 
 /* What a target of the absolute form names: its authority in front of a path. */

@@ -200,3 +200,36 @@ bool strict_answer(const char *data, size_t len, struct strict_head *ret)
     ret->size = (size_t)(rest.ptr - data);
     return true;
 }
+
+/* --- comparing ------------------------------------------------------------------------------------------- */
+
+bool strict_is_one_of(struct strict_text name, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strict_is(name, names[i]))
+            return true;
+    }
+    return false;
+}
+
+bool strict_same_fields(
+    const struct strict_head *came, const struct strict_head *went, const char *const *not_compared, size_t n)
+{
+    int k = 0;
+    for (int i = 0; i < came->n_fields; i++) {
+        const struct strict_field *f = &came->fields[i];
+        if (strict_is_one_of(f->name, not_compared, n) || strict_lists(came, "Connection", f->name))
+            continue;
+        while (k < went->n_fields && strict_is_one_of(went->fields[k].name, not_compared, n))
+            k++;
+        if (k == went->n_fields || !strict_same(f->name, went->fields[k].name) ||
+            !strict_same(f->value, went->fields[k].value))
+            return false;
+        k++;
+    }
+    for (; k < went->n_fields; k++) {
+        if (!strict_is_one_of(went->fields[k].name, not_compared, n))
+            return false;
+    }
+    return true;
+}

@@ -39,3 +39,8 @@ bool strict_is(struct strict_text a, const char *text); /* ASCII case aside */
 const struct strict_field *strict_find(const struct strict_head *head, const char *name, int *ret_n);
 /* Is the name an element of a field that is a list of tokens? */
 bool strict_lists(const struct strict_head *head, const char *list, struct strict_text name);
+bool strict_is_one_of(struct strict_text name, const char *const *names, size_t n);
+/* Has what was sent on the fields that came, in their order, with their values? Those of these names, and those that
+ * Connection lists, do not count. */
+bool strict_same_fields(const struct strict_head *came, const struct strict_head *went,
+    const char *const *not_compared, size_t n);
