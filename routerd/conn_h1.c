@@ -206,8 +206,6 @@ static bool pump_content(struct conn_h1 *c)
         memcpy(worker->buffer, c->in->data + c->in->start, have);
         max = have + max <= WORKER_BUFFER ? have + max : WORKER_BUFFER;
     }
-    if (!c->wire.readable)
-        return false;
     ssize_t n = wire_read(&c->wire, worker->buffer + have, max - have);
     if (n == -EAGAIN)
         return false;
@@ -385,7 +383,8 @@ static void run(struct conn_h1 *c)
     c->running = true;
     bool more = true;
     for (int i = 0; more && i < CONN_TURN_MAX; i++) {
-        switch ((enum conn_state)c->state) {
+        enum conn_state state = (enum conn_state)c->state;
+        switch (state) {
         case CONN_HEAD:
             more = read_head(c);
             break;
@@ -398,9 +397,8 @@ static void run(struct conn_h1 *c)
         default:
             more = false;
         }
-        /* An answer that came at once leaves the next request to be read. */
-        if (!more && c->state == CONN_HEAD && c->in && c->in_fresh && c->out.bytes == 0)
-            more = true;
+        /* What follows has things of its own to read: the next request, or what is read away. */
+        more |= (enum conn_state)c->state != state;
     }
     c->running = false;
     if (more && c->state != CONN_CLOSED)

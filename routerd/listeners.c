@@ -94,6 +94,9 @@ static char *opened_name(const char *prefix, const char *text)
     return strbuf_steal(&out);
 }
 
+/* As DeferAcceptSec= of the units: the kernel hands over a connection when its first bytes are there, or after so long. */
+#define LISTENERS_DEFER_S 5
+
 /* "ADDRESS" or "ADDRESS,proxy" */
 static int open_one(struct routerd *r, size_t kind, const char *text, struct error *err)
 {
@@ -106,6 +109,8 @@ static int open_one(struct routerd *r, size_t kind, const char *text, struct err
     if (strlen(name) > LISTENERS_NAME_MAX)
         return error_set(err, -EINVAL, "Listen: \"%s\" is too long", text);
     int result = wire_listen(address, opened_kinds[kind].default_port, &fd, err);
+    if (result == 0 && kind != OPENED_STATUS)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){ LISTENERS_DEFER_S }, sizeof(int));
     if (result == 0)
         add(&r->sockets, &r->n_sockets, fd, opened_kinds[kind].flags | (comma ? LISTENER_PROXY : 0),
             steal_ptr(name));
@@ -216,7 +221,9 @@ static int give(struct routerd *r, const struct routerd_socket *s, unsigned work
     int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         return error_set_errno(err, -errno, "can't share a listening socket");
-    /* Connections inherit it. Not for unix sockets, which refuse it. */
+    /* Connections inherit both. Not for unix sockets, which refuse them. Without the first the last piece of an answer in
+     * several waits for the client's delayed acknowledgement, whoever made the socket. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){ LISTENERS_UNSENT_MAX }, sizeof(int));
     worker_listen(r->workers[worker], fd, s->flags);
     return 0;

@@ -16,7 +16,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "common/loop.h"
 #include "common/mem.h"
+#include "routerd/conn_h1.h"
 
 /* One routerd between a client and a service that the test plays itself, byte by byte: what becomes of connections when
  * somebody is slow, goes away, or sends much. */
@@ -276,6 +278,78 @@ static void a_slow_reader_that_moves_is_not_cut_off(void **state)
     close(service);
 }
 
+/* --- requests in pieces ---------------------------------------------------------------------------------- */
+
+/* The second piece is looked for when the first has been passed on, also on a connection that has just come: watching
+ * for it is put off only while nothing is waited for. The quickest of many tells. */
+static void a_second_piece_of_a_body_is_passed_on_soon(void **state)
+{
+    enum { TRIES = 20 };
+    int64_t least_ms = INT64_MAX;
+    for (int i = 0; i < TRIES; i++) {
+        char piece[3];
+        int client = client_open(router->port);
+        client_send(client, "POST / HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\n");
+        int service = service_begin();
+        int64_t began_ms = now_ms();
+        send_all(client, "abc", 3);
+        assert_true(is_readable(service, WAIT_MS));
+        assert_int_equal(recv(service, piece, sizeof(piece), MSG_WAITALL), 3);
+        int64_t took_ms = now_ms() - began_ms;
+        least_ms = took_ms < least_ms ? took_ms : least_ms;
+        close(client);
+        close(service);
+    }
+    assert_true(least_ms < LOOP_LATE_MS / 2);
+}
+
+static void take_all(int fd)
+{
+    char block[65536];
+    while (recv(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+        ;
+}
+
+/* A body that breaks off while much of it still waits in the kernel: what comes is read away, so that closing is no reset,
+ * which would take the answer along. */
+static void what_follows_a_refused_body_is_read_away(void **state)
+{
+    enum { GOOD = 0x600000, MORE = 100000 };
+    static const char head[] = "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n600000\r\n";
+    static const char bad[] = "\r\nno size\r\n";
+    size_t total = sizeof(head) - 1 + GOOD + sizeof(bad) - 1 + MORE, sent = 0;
+    char *text = xmalloc(total + 1);
+    memset(text, 'x', total);
+    memcpy(text, head, sizeof(head) - 1);
+    memcpy(text + sizeof(head) - 1 + GOOD, bad, sizeof(bad) - 1);
+    int client = client_open(router->port), service = -1, failure = 0;
+    socklen_t len = sizeof(failure);
+    /* The service takes nothing until the router holds the client back, then all. */
+    for (int idle = 0; sent < total && idle < WAIT_MS / 10;) {
+        ssize_t w = send(client, text + sent, total - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent += w > 0 ? (size_t)w : 0;
+        idle = w > 0 ? 0 : idle + 1;
+        if (service < 0)
+            service = service_begin();
+        if (w < 0 && idle > 10)
+            take_all(service);
+        if (w < 0)
+            sleep_ms(10);
+    }
+    for (int i = 0; i < WAIT_MS / 10 && !is_readable(client, 10); i++)
+        take_all(service);
+    struct answer a = client_read(client, false);
+    assert_int_equal(a.status, 400);
+    assert_true(a.whole);
+    answer_done(&a);
+    sleep_ms(CONN_LINGER_MS + 1000);
+    assert_int_equal(getsockopt(client, SOL_SOCKET, SO_ERROR, &failure, &len), 0);
+    assert_int_equal(failure, 0);
+    free(text);
+    close(client);
+    close(service);
+}
+
 /* --- large answers --------------------------------------------------------------------------------------- */
 
 static void service_send_large(int fd, size_t n, size_t announced)
@@ -472,6 +546,8 @@ int main(void)
         cmocka_unit_test(a_service_that_resets_inside_its_answer_resets_the_client),
         cmocka_unit_test(bytes_and_a_reset_in_a_tunnel_end_it),
         cmocka_unit_test(a_slow_reader_that_moves_is_not_cut_off),
+        cmocka_unit_test(a_second_piece_of_a_body_is_passed_on_soon),
+        cmocka_unit_test(what_follows_a_refused_body_is_read_away),
         cmocka_unit_test(large_answers_and_their_neighbours_are_whole),
         cmocka_unit_test(a_large_answer_is_whole_for_a_slow_reader),
         cmocka_unit_test(a_large_answer_that_is_cut_does_not_look_whole),
