@@ -32,6 +32,7 @@ struct feed {
     struct io *inotify;
     char *file_name; /* within the watched folder */
     struct timer settle;
+    mono_t read_at; /* when it was read last, for a change */
     char *refused; /* what was logged of the file last */
 };
 
@@ -93,6 +94,7 @@ static void on_settled(void *arg)
 {
     struct feed *feed = arg;
     struct error err;
+    feed->read_at = loop_now(feed->routerd->loop);
     if (load(feed, &err) >= 0) {
         str_set(&feed->refused, NULL);
         return;
@@ -102,16 +104,18 @@ static void on_settled(void *arg)
     str_set(&feed->refused, err.text);
 }
 
-static bool names_file(const struct feed *feed, const char *data, ssize_t len)
+/* What happened to the file: IN_*, or-ed. */
+static uint32_t file_events(const struct feed *feed, const char *data, ssize_t len)
 {
+    uint32_t events = 0;
     for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= len;) {
         struct inotify_event event;
         memcpy(&event, data + at, sizeof(event));
         if (event.len > 0 && strcmp(data + at + (ssize_t)sizeof(event), feed->file_name) == 0)
-            return true;
+            events |= event.mask;
         at += (ssize_t)(sizeof(event) + event.len);
     }
-    return false;
+    return events;
 }
 
 static void on_inotify(unsigned ready, void *arg)
@@ -119,9 +123,13 @@ static void on_inotify(unsigned ready, void *arg)
     struct feed *feed = arg;
     char data[4096];
     ssize_t n = read(feed->inotify_fd, data, sizeof(data));
+    uint32_t events = n > 0 ? file_events(feed, data, n) : 0;
     /* From the first change on: a file that changes all the time is read all the same. */
-    if (n > 0 && names_file(feed, data, n) && !timer_is_set(&feed->settle))
-        timer_set(&feed->settle, FEED_SETTLE_MS);
+    if (!events || timer_is_set(&feed->settle))
+        return;
+    /* A file that was moved there is whole; another may still be written. */
+    int64_t since_ms = (loop_now(feed->routerd->loop).us - feed->read_at.us) / CLOCK_US_PER_MS;
+    timer_set(&feed->settle, events & IN_MOVED_TO ? FEED_REST_MS - since_ms : FEED_SETTLE_MS);
 }
 
 /* The folder is watched: an editor or `mv` puts a new file in the old one's place. */

@@ -13,7 +13,8 @@
 #include "common/error.h"
 
 #define FEED_TABLE_MAX (64 * 1024 * 1024)
-#define FEED_SETTLE_MS 50   /* after the file moved, until it is read */
+#define FEED_SETTLE_MS 50   /* after the file changed in place, until it is read */
+#define FEED_REST_MS   10   /* at least, between two reads of files that were moved into its place */
 #define FEED_FOLD_MS   1000 /* after a switch, until the diffs become one table */
 
 struct feed;

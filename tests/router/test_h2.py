@@ -350,7 +350,7 @@ def idle_connections_end(router, service):
     half.send(frame(h2.HEADERS, h2.END_STREAM, 1, half.encode(half.fields())))  # CONTINUATION never comes
     check(idle.closed(5) and idle.goaway == (1, h2.NO_ERROR), idle.goaways)
     check(half.closed(5) and half.goaway[1] == h2.ENHANCE_YOUR_CALM, half.goaways)
-    check(silent.closed(5))
+    check(silent.closed(15))  # the kernel keeps a connection without a byte for some seconds
 
 
 @with_router('Timeouts.Body=400ms')
