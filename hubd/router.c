@@ -333,7 +333,7 @@ static void send_table(struct router *router, int64_t epoch)
         refuse_too_old(router);
         return;
     }
-    router->sent_diff = !router->wants_whole && link_offers(link, TABLE_DIFF_FEATURE) &&
+    router->sent_diff = acked > 0 && !router->wants_whole && link_offers(link, TABLE_DIFF_FEATURE) &&
         epochs_diff(router->hub, acked, epoch, &text);
     if (!router->sent_diff)
         epochs_table(router->hub, epoch, &text);

@@ -281,6 +281,15 @@ static void routers_get_what_changed(void **state)
         schema_equal(&table_schema, fake_router_table(f->routers[0]), fake_router_table(f->routers[1])));
 }
 
+/* It has nothing that a diff could change. */
+static void the_first_table_of_a_router_comes_whole(void **state)
+{
+    struct fleet *f = *state;
+    assert_string_equal(serves(f, 0), "0.2.1");
+    assert_int_equal(fake_router_diffs(f->routers[0]), 0);
+    assert_int_equal(fake_router_refused_diffs(f->routers[0]), 0);
+}
+
 static void a_router_that_missed_epochs_gets_the_whole(void **state)
 {
     struct fleet *f = *state;
@@ -368,6 +377,7 @@ int main(void)
         T(rules_reach_the_routers),
         T(routers_get_what_changed),
         T(a_router_that_missed_epochs_gets_the_whole),
+        T(the_first_table_of_a_router_comes_whole),
         T(a_router_that_refuses_a_diff_gets_the_whole),
         T(a_router_of_the_first_version_gets_the_whole),
         T(without_routers_a_deploy_ends_at_once),

@@ -29,7 +29,7 @@ struct fake_router {
     int commits, aborts;
     struct map *traffic; /* id → struct endpoint_traffic */
     bool old, forgetful;
-    int diffs;
+    int diffs, refused_diffs;
 };
 
 static void traffic_free(void *p)
@@ -134,6 +134,7 @@ static void on_end(void *owner, struct link *link, const void *m, struct reply *
         r = table_read(strbuf_str(&router->sink.text), router->sink.text.len, &table, &err);
     document_sink_done(&router->sink);
     if (r < 0) {
+        router->refused_diffs += is_diff;
         reply_error(reply, ERROR_FIELDS, "%s", err.text);
         return;
     }
@@ -271,6 +272,11 @@ void fake_router_set_forgetful(struct fake_router *router)
 int fake_router_diffs(const struct fake_router *router)
 {
     return router->diffs;
+}
+
+int fake_router_refused_diffs(const struct fake_router *router)
+{
+    return router->refused_diffs;
 }
 
 const struct table *fake_router_table(const struct fake_router *router)

@@ -28,6 +28,7 @@ void fake_router_set_old(struct fake_router *router);
 /* What it holds is not quite what the hub thinks: it refuses every diff. */
 void fake_router_set_forgetful(struct fake_router *router);
 int fake_router_diffs(const struct fake_router *router); /* taken */
+int fake_router_refused_diffs(const struct fake_router *router);
 
 const struct table *fake_router_table(
     const struct fake_router *router); /* that it serves; epoch 0: none yet */
