@@ -237,12 +237,24 @@ static void bytes_and_a_reset_in_a_tunnel_end_it(void **state)
 
 /* --- slow ones ------------------------------------------------------------------------------------------- */
 
+/* A client with a small window from its first packet on: one that is made smaller later is filled in large steps, between
+ * which the sender's timer decides how long it takes. */
+static int client_open_small(int receive_buffer)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)router->port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+    assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    return fd;
+}
+
 /* The kernel takes megabytes for a client that reads slowly: what it has really got is what counts. */
 static void a_slow_reader_that_moves_is_not_cut_off(void **state)
 {
     enum { SIZE = 6 * 1024 * 1024 };
-    int client = client_open(router->port), small = 16384;
-    setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    int client = client_open_small(4096);
     client_send(client, GET("/"));
     int service = service_begin();
     char *head = xasprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
@@ -439,8 +451,7 @@ static void large_answers_and_their_neighbours_are_whole(void **state)
 static void a_large_answer_is_whole_for_a_slow_reader(void **state)
 {
     enum { SIZE = 2000000 };
-    int client = client_open(router->port), small = 32768;
-    setsockopt(client, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    int client = client_open_small(32768);
     client_send(client, GET("/"));
     int service = service_begin();
     struct reader r = { .fd = client, .wanted = SIZE, .pause_ms = 2 };
