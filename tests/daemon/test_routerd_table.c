@@ -226,21 +226,28 @@ static void no_endpoint_is_a_503_with_retry_after(void **state)
     free(dead);
 }
 
+/* Until the service has so many heads. */
+static void wait_for_requests(struct fake_backend *b, int64_t n)
+{
+    for (int64_t end = now_ms() + 10000; fake_backend_requests(b) < n; sleep_ms(2))
+        assert_true(now_ms() < end);
+}
+
 static void a_limit_makes_requests_wait(void **state)
 {
-    static const char *const settings[] = { "Timeouts.Queue=400ms", NULL };
+    static const char *const settings[] = { "Timeouts.Queue=1500ms", NULL };
     struct fake_backend *held = fake_backend_new("1.0.0");
     char *endpoint = xasprintf("{\"address\":\"127.0.0.1:%d\",\"max_in_flight\":1}", fake_backend_port(held));
     char *text = endpoints_table(1, endpoint);
     struct router *r = router_start(text, NULL, settings);
     int first = client_open(r->port);
     client_send(first, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-    sleep_ms(100);
+    wait_for_requests(held, 1);
     /* Too long. */
     int64_t start = now_ms();
     struct answer a = ask(r->port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_int_equal(a.status, 503);
-    assert_true(now_ms() - start >= 350);
+    assert_true(now_ms() - start >= 1450);
     answer_done(&a);
     /* In time; who ends wakes who waits on any worker within a tick. */
     int second = client_open(r->port);
@@ -316,7 +323,8 @@ static void an_invalid_table_is_refused_whole(void **state)
 
 /* --- under load ------------------------------------------------------------------------------------------ */
 
-static _Atomic int served_major; /* the only version that a request begun now may reach; 0 while it changes */
+/* Of the only table that a request begun now may meet; 0 while it changes. Odd ones have version 1, even ones 2. */
+static _Atomic int served_epoch;
 static _Atomic bool load_stop;
 static _Atomic int64_t load_requests, load_failed, load_stale;
 
@@ -326,7 +334,7 @@ static void *load_client(void *arg)
     int port = ((struct router *)((void **)arg)[0])->port;
     int kind = (int)(intptr_t)((void **)arg)[1] % 3, fd = -1;
     while (!atomic_load(&load_stop)) {
-        int before = atomic_load(&served_major);
+        int before = atomic_load(&served_epoch);
         if (fd < 0)
             fd = client_open(port);
         const char *request = kind == 0 ? "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -339,8 +347,8 @@ static void *load_client(void *arg)
             atomic_fetch_add(&load_requests, 1);
             if (a.status != 200 || !a.whole)
                 atomic_fetch_add(&load_failed, 1);
-            else if (before > 0 && atomic_load(&served_major) == before &&
-                answer_field(&a, "X-Version")[0] - '0' != before)
+            else if (before > 0 && atomic_load(&served_epoch) == before &&
+                answer_field(&a, "X-Version")[0] != (before % 2 ? '1' : '2'))
                 atomic_fetch_add(&load_stale, 1);
             answer_done(&a);
         }
@@ -361,7 +369,7 @@ static void swaps_lose_nothing_and_leave_nothing_stale(void **state)
     struct router *r = router_start(first, NULL, NULL);
     pthread_t threads[CLIENTS];
     void *args[CLIENTS][2];
-    atomic_store(&served_major, 1);
+    atomic_store(&served_epoch, 1);
     for (int i = 0; i < CLIENTS; i++) {
         args[i][0] = r;
         args[i][1] = (void *)(intptr_t)i;
@@ -369,10 +377,10 @@ static void swaps_lose_nothing_and_leave_nothing_stale(void **state)
     }
     for (int i = 2; i < SWAPS + 2; i++) {
         char *next = table(i, i % 2 ? one : two, NULL);
-        atomic_store(&served_major, 0);
+        atomic_store(&served_epoch, 0);
         router_put_table(r, next, i);
         /* All workers serve it: from here on only the new one may answer. */
-        atomic_store(&served_major, i % 2 ? 1 : 2);
+        atomic_store(&served_epoch, i);
         free(next);
         sleep_ms(10);
     }
@@ -394,8 +402,9 @@ static void a_stop_lets_requests_finish(void **state)
     char *one = release("1.0.0", b1, 1), *text = table(1, one, NULL);
     struct router *r = router_start(text, NULL, NULL);
     int fd = client_open(r->port);
+    int64_t before = fake_backend_requests(b1);
     client_send(fd, "GET /slow?400 HTTP/1.1\r\nHost: x\r\n\r\n");
-    sleep_ms(100);
+    wait_for_requests(b1, before + 1);
     router_stop(r);
     struct answer a = client_read(fd, false);
     assert_int_equal(a.status, 200);
