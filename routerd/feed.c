@@ -33,7 +33,7 @@ struct feed {
     char *file_name; /* within the watched folder */
     struct timer settle;
     mono_t read_at; /* when it was read last, for a change */
-    char *refused; /* what was logged of the file last */
+    char *refused;  /* what was logged of the file last */
 };
 
 /* --- reading --------------------------------------------------------------------------------------------- */

@@ -32,7 +32,7 @@
 #define WORKER_STOP_MS       5000  /* worker_stop: requests that have not ended by then are cut off */
 #define WORKER_DRAIN_IDLE_MS 10000 /* worker_drain: clients that were silent for so long are closed */
 #define WORKER_BEAT_MS       500
-#define WORKER_SWEEP         1 /* pooled connections in one turn: closing one takes tens of µs, and a new table must not stop a worker */
+#define WORKER_SWEEP         1 /* pooled connections in one turn: closing one takes tens of µs */
 
 struct exchange;
 struct match_table;

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import time
 
-from proxy_measure import alternate, cpu_us, idle_bytes, memory_kb, run_load, start_all, syscalls
-from proxy_peers import RIVALS, STARTERS, Missing, nginx_conf, prepare, router_table
+from proxy_measure import alternate, idle_bytes, measure_together, median, start_all, syscalls
+from proxy_peers import RIVALS, nginx_conf, prepare, router_table
 
 MANY = 10000
+VERSIONS_MAX = 1000  # releases of one service
 SWITCHES = 100
 SWITCH_EVERY_S = 0.05
 IDLE = 4000
@@ -192,15 +193,28 @@ def compare(stand, args, specs, load, most):
 
 def scale_row(stand, args, name):
     what = name.split("-", 1)[1]
-    load = ["--connections=64"] + (["--url-host=h7.example"] if what != "endpoints" else [])
-    return compare(stand, args, [("10", {what: 10}), ("10000", {what: MANY})], {"10": load, "10000": load}, 1.03)
+    load = ["--connections=64"] + (["--url-host=h7.example"] if what in ("routes", "rules") else [])
+    many = VERSIONS_MAX if what == "versions" else MANY
+    return compare(stand, args, [("10", {what: 10}), (str(many), {what: many})], {"10": load, str(many): load}, 1.03)
 
 
 def workers_row(stand, args, name):
-    """Twice the workers get twice the load: what differs is what they share."""
-    specs = [("1 worker", {"workers": 1, "spread": True}), ("2 workers", {"workers": 2, "spread": True})]
-    load = {"1 worker": ["--connections=32", "--rate=4000"], "2 workers": ["--connections=64", "--rate=8000"]}
-    return compare(stand, args, specs, load, 1.05)
+    """Twice the workers get twice the load. What two routers of one worker each need, which share nothing, says how much of
+    the difference is the machine's, whose processors are both busy then."""
+    half, missing = ["--connections=32", "--rate=4000"], {}
+    one, two, *apart = (p for n in (1, 2, 1, 1) for p in start_all(stand, ["routerd"], {"workers": n, "spread": True}, missing))
+    jobs = {"1 worker": [one], "2 workers": [two, two], "2 apart": apart}
+    rows = {label: [] for label in jobs}
+    for _ in range(2 * args.rounds + 1):
+        for label, peers in jobs.items():
+            rows[label].append(measure_together(stand, peers, half, args.seconds))
+    for p in (one, two, *apart):
+        stand.stop(p.process)
+    result = {label: median(r) for label, r in rows.items()}
+    cpu = {label: r["cpu_us"] for label, r in result.items()}
+    ratio = cpu["2 workers"] / cpu["1 worker"]
+    return {"unit": "us", "value": "cpu_us", "peers": result, "missing": missing, "note": "to 2 apart: %.2f" % (cpu["2 workers"] / cpu["2 apart"]),
+            "verdict": {"best": "1 worker", "ratio": ratio, "goal": 1.05 * cpu["1 worker"], "met": ratio <= 1.05}}
 
 
 SPECIAL = {
@@ -211,6 +225,7 @@ SPECIAL = {
     "scale-routes": scale_row,
     "scale-endpoints": scale_row,
     "scale-rules": scale_row,
+    "scale-versions": scale_row,
     "two-workers": workers_row,
 }
 

@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from proxy_peers import STARTERS, Missing, free_port, prepare
 
@@ -97,6 +98,17 @@ def measure(stand, peer, job, seconds):
             "resumed": result["resumed"] / max(1, result["handshakes"]), "memory_kb": memory_kb(peer.process.pid)}
 
 
+def measure_together(stand, peers, load, seconds):
+    """Each peer gets the load, at the same time; a peer may stand there twice."""
+    pids = {p.process.pid for p in peers}
+    before = sum(cpu_us(pid) for pid in pids)
+    with ThreadPoolExecutor(len(peers)) as threads:
+        results = list(threads.map(lambda p: run_load(stand, p.port, load + ["--duration=%g" % seconds], stand.all_cpus), peers))
+    used = sum(cpu_us(pid) for pid in pids) - before
+    return {"cpu_us": used / max(1, sum(r["requests"] for r in results)), "failed": sum(r["failed"] for r in results),
+            "reasons": {k: v for r in results for k, v in r["reasons"].items()}}
+
+
 def median(rows):
     out = {}
     for key in rows[0]:
@@ -180,4 +192,4 @@ def idle_bytes(stand, peer, job, n):
     return {"bytes": (after - before) * 1024 / n, "failed": told["failed"]}
 
 
-__all__ = ["alternate", "free_port", "idle_bytes", "measure", "run_load", "start_all", "syscalls"]
+__all__ = ["alternate", "free_port", "idle_bytes", "measure", "measure_together", "median", "run_load", "start_all", "syscalls"]

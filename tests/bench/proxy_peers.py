@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The programs that tests/bench/proxy measures: how each is started for equal jobs.
 
-A spec says what they have to do: {"routes": N, "tls": bool, "h2": bool, "workers": N, "endpoints": N, "rules": N}.
+A spec says what they have to do: {"routes": N, "tls": bool, "h2": bool, "workers": N, "endpoints": N, "rules": N,
+"versions": N}.
 A peer that can't do it raises Missing, and the row says so.
 """
 
@@ -155,6 +156,10 @@ def router_table(stand, spec, service_port=None):
     if spec.get("rules"):
         table["routes"] = [{"host": "h%d.example" % i, "service": "web", "answer_headers": [{"set": "X-Rule", "value": str(i)}],
                             "request_headers": [{"add": "X-Rule", "value": str(i)}]} for i in range(spec["rules"])]
+    # Of all these releases one is live.
+    for i in range(1, spec.get("versions", 1)):
+        table["services"][0]["releases"].append(
+            {"version": "1.0.%d" % i, "weight": 0, "endpoints": [{"address": "127.1.%d.%d:80" % (i // 250, i % 250 + 1)}]})
     for i in range(1, endpoints):
         if i % 100 == 1:
             table["services"].append({"name": "other-%d" % i, "releases": [
