@@ -181,7 +181,7 @@ void droned_update_status(struct droned *droned)
         const struct instance *instance = it.value;
         running += instance->phase == INSTANCE_RUNNING;
     }
-    const char *trouble = droned->uplink ? uplink_trouble(droned->uplink) : NULL;
+    const char *trouble = droned->uplink ? member_trouble(uplink_member(droned->uplink)) : NULL;
     if (!droned->units_known)
         daemon_status("%zu instances; waiting for systemd", all);
     else if (trouble)
@@ -267,12 +267,14 @@ static void on_host_stopping(void *owner, bool stopping)
 static struct pack *open_pack(void *owner, struct pack_spec *spec, struct error *err)
 {
     struct droned *droned = owner;
-    if (!droned->uplink || !uplink_hub(droned->uplink)) {
+    const struct member *member = droned->uplink ? uplink_member(droned->uplink) : NULL;
+    const char *hub = member ? member_identity(member)->hub : NULL;
+    if (!hub) {
         error_set(err, -EAGAIN, "waiting for the hub");
         return NULL;
     }
-    spec->hub = uplink_hub(droned->uplink);
-    spec->tls = uplink_http_tls(droned->uplink);
+    spec->hub = hub;
+    spec->tls = member_tls(member, MEMBER_DOWNLOADS);
     return pack_new(droned->loop, spec);
 }
 

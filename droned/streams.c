@@ -112,7 +112,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
 {
     static const struct link_handler handlers[] = { { 0, NULL } };
     struct log_stream *s = arg;
-    if (uplink_is_ready_event(s->owner->droned->uplink, event)) {
+    if (member_is_ready_event(uplink_member(s->owner->droned->uplink), event)) {
         struct link_spec spec = {
             .handlers = handlers, .on_event = on_link_event, .owner = s, .fill_hello = fill_hello
         };
@@ -165,7 +165,7 @@ int streams_open(struct streams *streams, const struct msg_stream_open *m, struc
     timer_set(&s->deadline, STREAM_DIAL_MS);
     list_append(&streams->streams, &s->link_in);
     streams->n_streams++;
-    s->stream = uplink_dial(streams->droned->uplink, PROTOCOL_ALPN, on_stream, s, err);
+    s->stream = member_dial(uplink_member(streams->droned->uplink), PROTOCOL_ALPN, on_stream, s, err);
     if (!s->stream) {
         log_stream_free(s);
         return err->code;

@@ -422,7 +422,7 @@ int routerd_start(struct routerd *r, struct error *err)
     if (result == 0)
         result = listeners_hand_out(r, err);
     if (result == 0 && !r->settings.table)
-        result = uplink_new(r, &r->uplink, err);
+        r->uplink = uplink_new(r);
     if (result == 0)
         result = load_cookie_key(r, err);
     if (result == 0)
@@ -472,13 +472,10 @@ void routerd_pause(struct routerd *r)
 
 void routerd_resume(struct routerd *r)
 {
-    struct error err;
     if (r->settings.table)
         return;
-    if (uplink_new(r, &r->uplink, &err) < 0)
-        log_error(NULL, "no link to the hub any more: %s", err.text);
-    else
-        uplink_start(r->uplink);
+    r->uplink = uplink_new(r);
+    uplink_start(r->uplink);
 }
 
 void routerd_step_back(struct routerd *r)

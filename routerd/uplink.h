@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The link to the hub: connect, back-off, hello with the epoch in place, tables in, reports out, the certificate
- * renewed in time. Without a hub nothing else stops. What a table means is feed.h's. */
+/* What is said on the link to the hub (common/member.h keeps it): hello with the epoch in place, tables in, reports out.
+ * Without a hub nothing else stops. What a table means is feed.h's. */
 
 #include <stdbool.h>
 
-#include "common/error.h"
+#include "common/member.h"
 #include "common/messages.h"
-
-#define UPLINK_RETRY_MIN_MS     200
-#define UPLINK_RETRY_MAX_MS     10000
-#define UPLINK_RENEW_TIMEOUT_MS 30000
 
 struct routerd;
 struct uplink;
 
 /* Reads the identity, if this host has joined. */
-_must_check_ int uplink_new(struct routerd *routerd, struct uplink **ret, struct error *err);
+struct uplink *uplink_new(struct routerd *routerd);
 void uplink_start(struct uplink *uplink);
 void uplink_free(struct uplink *uplink);
 

@@ -19,7 +19,7 @@ TIERS = [
     ("contracts and parsers", "config envelope frame http1 http1_* json json_* messages messages_* metrics router_status schema schema_* table table_*"),
     ("loop and keys", "identity loop loop_* pki pki_* tls tls_*"),
     ("processes and sockets", "child proxy_header resolve stream stream_* wire wire_*"),
-    ("links", "document link link_*"),
+    ("links", "document link link_* member"),
     ("whole programs", "daemon gitwork gitwork_*"),
 ]
 
