@@ -243,9 +243,17 @@ static int check_fields(const struct table_field *fields, size_t n, const char *
     bool request, struct error *err)
 {
     int result = 0;
+    size_t bytes = 0;
 
-    for (size_t i = 0; i < n && result == 0; i++)
-        result = check_field(&fields[i], where, key, request, err);
+    for (size_t i = 0; i < n && result == 0; i++) {
+        const struct table_field *f = &fields[i];
+        result = check_field(f, where, key, request, err);
+        if (f->value)
+            bytes += strlen(f->set ? f->set : f->add ? f->add : "") + strlen(f->value) + strlen(": \r\n");
+    }
+    if (result == 0 && bytes > TABLE_FIELDS_BYTES_MAX)
+        return error_set(err, -EINVAL, "%s: %s makes %zu bytes of fields, %d at most", where, key, bytes,
+            TABLE_FIELDS_BYTES_MAX);
     return result;
 }
 

@@ -14,6 +14,7 @@ struct schema;
 
 #define TABLE_RULES_MAX        64                 /* of one list of a route */
 #define TABLE_VALUE_MAX        4096               /* bytes of a field's value or of a redirect's target */
+#define TABLE_FIELDS_BYTES_MAX 16384              /* of all fields that one list makes */
 #define TABLE_HSTS_MAX_AGE_MAX INT64_C(315360000) /* ten years */
 
 /* What a row says, as a number: equal ones say the same. Zero until table_sum_rows(); not written out. */

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "common/mem.h"
+#include "routerd/budget.h"
 #include "routerd/conn_h1_out.h"
 #include "routerd/conn_h2.h"
 #include "routerd/endpoint.h"
@@ -48,14 +49,11 @@ static void keep_in(struct conn_h1 *c, const char *data, size_t len, bool fresh)
     c->in = b;
 }
 
-/* The same from a client that could be made to wait instead. What all connections keep has a limit: beyond it whoever keeps
- * much is closed, and beyond twice as much everyone. False: that happened. */
+/* The same within the worker's budget. False: there was no room at all, and the connection is closed. */
 static bool keep_in_budget(struct conn_h1 *c, const char *data, size_t len, bool fresh)
 {
-    size_t max = (size_t)c->worker->settings->buffered_bytes;
     keep_in(c, data, len, fresh);
-    if (!c->in || c->worker->blocks.used_bytes <= max ||
-        (len <= BLOCK_SIZE && c->worker->blocks.used_bytes <= 2 * max))
+    if (!c->in || budget_allows(c->worker))
         return true;
     conn_h1_close(c);
     return false;
@@ -63,13 +61,13 @@ static bool keep_in_budget(struct conn_h1 *c, const char *data, size_t len, bool
 
 /* --- refusing -------------------------------------------------------------------------------------------- */
 
-static void say_refused(struct conn_h1 *c, const struct http1_fault *fault)
+static void say_refused(struct conn_h1 *c, const struct http1_fault *fault, enum http1_method method)
 {
     c->keep = false;
     drop_in(c);
     /* What still comes can't be told apart from content. */
     http1_body_init(&c->body, HTTP1_BODY_CLOSE, 0);
-    conn_h1_refuse(c, fault);
+    conn_h1_refuse(c, fault, method);
     conn_h1_done(c);
 }
 
@@ -81,7 +79,9 @@ static void refuse(struct conn_h1 *c, const struct http1_fault *fault, const cha
     if (line.len > 0 && data[line.len - 1] == '\r')
         line.len--;
     exchange_record_refused(c->worker, &c->forward, fault->status, fault->reason, line);
-    say_refused(c, fault);
+    /* What else it asks for, nobody asks HEAD for content. */
+    bool head = line.len >= 5 && memcmp(line.ptr, "HEAD ", 5) == 0;
+    say_refused(c, fault, head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER);
 }
 
 /* The request breaks off in its body. */
@@ -89,13 +89,14 @@ static void break_off(struct conn_h1 *c, const struct http1_fault *fault)
 {
     struct exchange *ex = c->exchange;
     bool answered = ex->head_answered;
+    enum http1_method method = (enum http1_method)ex->method_id;
     c->exchange = NULL;
     exchange_abort(ex, fault ? fault->status : 0, fault ? fault->reason : NULL);
     if (!fault || answered) {
         conn_h1_close(c);
         return;
     }
-    say_refused(c, fault);
+    say_refused(c, fault, method);
 }
 
 /* --- content --------------------------------------------------------------------------------------------- */
@@ -185,7 +186,7 @@ int64_t conn_h1_moved(const struct conn_h1 *c)
     return c->moved_bytes - (c->out.bytes > 0 ? (int64_t)wire_unsent(&c->wire) : 0);
 }
 
-static void arm_body(struct conn_h1 *c)
+void conn_h1_arm_body(struct conn_h1 *c)
 {
     c->window_bytes = conn_h1_moved(c);
     wheel_set(&c->worker->wheel, &c->deadline, c->worker->settings->body_ms);
@@ -248,7 +249,7 @@ static void begin(struct conn_h1 *c, char *data, size_t len)
     }
     bool whole = http1_body_is_whole(&c->body);
     if (!whole)
-        arm_body(c);
+        conn_h1_arm_body(c);
     if (whole) {
         exchange_send(ex, NULL, 0, true, NULL);
         if (c->state != CONN_CLOSED)
@@ -369,6 +370,18 @@ void conn_h1_close(struct conn_h1 *c)
     worker_check_room(worker);
 }
 
+size_t conn_h1_kept(const struct conn_h1 *c)
+{
+    const struct exchange *ex = c->exchange;
+    return c->out.bytes + (c->in ? c->in->end - c->in->start : 0) + (ex ? ex->out.bytes : 0);
+}
+
+void conn_h1_cut_off(struct conn_h1 *c)
+{
+    c->cut_short = true;
+    conn_h1_close(c);
+}
+
 bool conn_h1_is_idle(const struct conn_h1 *c)
 {
     return c->state == CONN_HEAD && !c->in && c->out.bytes == 0;
@@ -448,8 +461,10 @@ static void on_window(struct conn_h1 *c)
 {
     const struct settings *s = c->worker->settings;
     static const struct http1_fault slow = { 408, "the request came too slowly" };
+    /* Who has the beginning of an answer may stop sending (RFC 9112 9.5). */
     bool receiving = c->exchange && !http1_body_is_whole(&c->body) && exchange_wants_content(c->exchange) &&
-        c->exchange->state != EXCHANGE_TUNNEL && !exchange_awaits_continue(c->exchange);
+        c->exchange->state != EXCHANGE_TUNNEL && !c->exchange->head_answered &&
+        !exchange_awaits_continue(c->exchange);
     bool enough = conn_h1_moved(c) - c->window_bytes >= s->body_rate * s->body_ms / CLOCK_MS_PER_S;
     if (c->out.bytes > 0 && !enough) {
         endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_WRITE], 1);
@@ -459,7 +474,7 @@ static void on_window(struct conn_h1 *c)
         endpoint_count(&c->worker->counters.timeouts[TIMED_OUT_BODY], 1);
         break_off(c, &slow);
     } else if (c->out.bytes > 0 || (c->exchange && !http1_body_is_whole(&c->body))) {
-        arm_body(c);
+        conn_h1_arm_body(c);
     }
 }
 

@@ -5,6 +5,7 @@
  * tunnels, and an end that loses no answer. What a request means and where it goes is the exchange's. */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/http1.h"
@@ -62,4 +63,8 @@ void conn_h1_take(struct worker *worker, struct wire *from, const struct forward
 void conn_h1_close(struct conn_h1 *conn);
 /* Of content that came, and of answers that the client has really got: what the rate of a body is judged by. */
 int64_t conn_h1_moved(const struct conn_h1 *conn);
+/* Bytes that it makes the worker keep, its request's among them. */
+size_t conn_h1_kept(const struct conn_h1 *conn);
+/* Closes it so that what it got does not look whole. */
+void conn_h1_cut_off(struct conn_h1 *conn);
 bool conn_h1_is_idle(const struct conn_h1 *conn);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "routerd/budget.h"
 #include "routerd/conn_h1.h"
 #include "routerd/endpoint.h"
 #include "routerd/own_answer.h"
@@ -13,11 +14,6 @@
 #define PARTS_MAX (EXCHANGE_CONTENT_IOV + 4) /* head, chunk head, content, line end, trailers */
 
 /* --- writing --------------------------------------------------------------------------------------------- */
-
-static bool over_budget(struct conn_h1 *c)
-{
-    return c->worker->blocks.used_bytes > (size_t)c->worker->settings->buffered_bytes;
-}
 
 /* Writes or queues all of it. False: the client is gone, and so is the exchange. */
 static bool put(struct conn_h1 *c, const struct iovec *parts, int n)
@@ -43,9 +39,8 @@ static bool put(struct conn_h1 *c, const struct iovec *parts, int n)
         return true;
     bool waits = c->out.bytes > 0;
     queue_add_rest(&c->out, &worker->blocks, parts, n, done);
-    if (over_budget(c)) {
-        c->cut_short = true;
-        conn_h1_close(c);
+    if (!budget_allows(worker)) {
+        conn_h1_cut_off(c);
         return false;
     }
     if (!waits) {
@@ -134,6 +129,21 @@ static enum answer_framing choose_framing(const struct conn_h1 *c, const struct 
     return c->minor == 1 ? ANSWER_CHUNKED : ANSWER_UNTIL_CLOSE;
 }
 
+/* A head that can't be told: the exchange ends, and the client gets an answer without rules. */
+static void head_is_too_large(struct conn_h1 *c)
+{
+    static const struct http1_fault fault = { 502, "the head of the answer is too large" };
+    struct exchange *ex = c->exchange;
+    c->exchange = NULL;
+    c->keep = c->chunked = c->cut_short = false;
+    if (ex) {
+        ex->status = fault.status;
+        exchange_abort(ex, fault.status, fault.reason);
+    }
+    conn_h1_refuse(c, &fault, ex ? (enum http1_method)ex->method_id : HTTP1_METHOD_OTHER);
+    conn_h1_done(c);
+}
+
 static void answer(void *client, const struct http1_head *head, const struct answer_extra *extra,
     struct iovec *content, int n, bool end)
 {
@@ -156,6 +166,10 @@ static void answer(void *client, const struct http1_head *head, const struct ans
     char chunk_head[HTTP1_CHUNK_HEAD_MAX];
     http1_out_init(&out, worker->head_out, WORKER_HEAD_OUT);
     headers_answer(&out, head, &style);
+    if (out.full) {
+        head_is_too_large(c);
+        return;
+    }
     parts[0] = (struct iovec){ out.data, out.len };
     int k = 1 + frame(c, parts + 1, content, n, end, NULL, chunk_head, NULL);
     if (end && !c->keep && !upgrade && c->out.bytes == 0)
@@ -189,11 +203,15 @@ static void informational(void *client, const struct http1_head *head)
         return;
     http1_out_init(&out, c->worker->head_out, WORKER_HEAD_OUT);
     headers_answer(&out, head, &style);
+    if (out.full)
+        return;
     struct iovec part = { out.data, out.len };
-    (void)put(c, &part, 1);
+    /* From now on content is due. */
+    if (put(c, &part, 1) && head->status == 100 && c->out.bytes == 0)
+        conn_h1_arm_body(c);
 }
 
-void conn_h1_refuse(struct conn_h1 *c, const struct http1_fault *fault)
+void conn_h1_refuse(struct conn_h1 *c, const struct http1_fault *fault, enum http1_method method)
 {
     struct worker *worker = c->worker;
     struct own_answer own = { .status = fault->status, .text = fault->reason };
@@ -201,7 +219,7 @@ void conn_h1_refuse(struct conn_h1 *c, const struct http1_fault *fault)
     struct iovec part;
     if (c->state == CONN_CLOSED)
         return;
-    int n = worker_own_answer(worker, &own, HTTP1_METHOD_OTHER, &part);
+    int n = worker_own_answer(worker, &own, method, &part);
     answer(c, &worker->answer, &extra, &part, n, true);
 }
 

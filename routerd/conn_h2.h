@@ -20,6 +20,10 @@ void conn_h2_drain(struct conn_h2 *c);
 /* At once; exchanges are aborted. */
 void conn_h2_close(struct conn_h2 *c);
 
+/* The one of at most `max`, those that were not looked at for longest, that makes the worker keep most, and more than
+ * *ret_bytes; NULL: none. */
+struct conn_h2 *conn_h2_largest(struct worker *worker, unsigned max, size_t *ret_bytes);
+
 /* All of a worker's. idle_only: those without a request. */
 void conn_h2_close_all(struct worker *worker, bool idle_only);
 void conn_h2_drain_all(struct worker *worker);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/conn_h2_state.h"
 
+#include "routerd/budget.h"
+
 #include <string.h>
 
 #include "routerd/conn_h1.h"
@@ -38,7 +40,7 @@ void conn_h2_send_gathered(struct conn_h2 *c, bool end, const struct http1_head 
         exchange_send(s->exchange, c->parts, n, end, trailers);
     if (!s->exchange || exchange_wants_content(s->exchange))
         conn_h2_give_credit(s);
-    else if (conn_h2_over_budget(c))
+    else if (!budget_allows(c->worker))
         conn_h2_reset(s, NGHTTP2_INTERNAL_ERROR);
 }
 
@@ -171,6 +173,7 @@ static void begin_exchange(struct h2_stream *s, const struct http1_head *head)
     struct conn_h2 *c = s->conn;
     struct exchange *ex = s->exchange = exchange_new(c->worker, &conn_h2_ops, s);
     c->n_exchanges++;
+    ex->client_slow = conn_h2_has_small_window(s);
     s->has_length = head->has_content_length;
     s->body_left = head->content_length;
     if (!exchange_begin(ex, head, &c->forward))

@@ -31,9 +31,30 @@ void conn_h2_earn(struct conn_h2 *c, int n)
         c->patience += n;
 }
 
-bool conn_h2_over_budget(const struct conn_h2 *c)
+static size_t kept(const struct conn_h2 *c)
 {
-    return c->worker->blocks.used_bytes > (size_t)c->worker->settings->buffered_bytes;
+    size_t bytes = c->out.bytes;
+    struct h2_stream *s;
+    list_for_each (s, &c->streams, link)
+        bytes += s->out.bytes + s->early.bytes + (s->exchange ? s->exchange->out.bytes : 0);
+    return bytes;
+}
+
+struct conn_h2 *conn_h2_largest(struct worker *worker, unsigned max, size_t *ret_bytes)
+{
+    struct conn_h2 *found = NULL, *last = list_last(&worker->h2_conns, struct conn_h2, link), *c;
+    for (unsigned i = 0; i < max && (c = list_first(&worker->h2_conns, struct conn_h2, link)); i++) {
+        size_t bytes = kept(c);
+        if (bytes > *ret_bytes) {
+            found = c;
+            *ret_bytes = bytes;
+        }
+        list_remove(&c->link);
+        list_append(&worker->h2_conns, &c->link);
+        if (c == last)
+            break;
+    }
+    return found;
 }
 
 /* --- deadlines ------------------------------------------------------------------------------------------- */
@@ -86,7 +107,7 @@ void conn_h2_on_stream_deadline(struct wheel_node *node)
     struct exchange *ex = s->exchange;
     bool sending = s->out.bytes > 0, enough = is_enough(s->conn, s->moved_bytes - s->window_bytes);
     bool receiving = ex && !s->request_ended && ex->state != EXCHANGE_TUNNEL && exchange_wants_content(ex) &&
-        !exchange_awaits_continue(ex) && !has_no_room(s->conn);
+        !ex->head_answered && !exchange_awaits_continue(ex) && !has_no_room(s->conn);
     if (s->closed)
         return;
     if (s->lingers) {

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "common/mem.h"
+#include "routerd/budget.h"
 #include "routerd/conn_h1.h"
 #include "routerd/own_answer.h"
 #include "routerd/settings.h"
@@ -120,6 +121,12 @@ void conn_h2_wake(struct h2_stream *s)
     (void)nghttp2_session_resume_data(s->conn->session, s->id);
 }
 
+bool conn_h2_has_small_window(const struct h2_stream *s)
+{
+    return nghttp2_session_get_stream_remote_window_size(s->conn->session, s->id) < WORKER_SLOW_READ ||
+        nghttp2_session_get_remote_window_size(s->conn->session) < WORKER_SLOW_READ;
+}
+
 /* A client with small windows is not read ahead for. */
 static bool is_slow(struct h2_stream *s, size_t offered)
 {
@@ -160,7 +167,7 @@ static void put(struct h2_stream *s, const struct iovec *parts, int n, bool end)
         s->exchange->client_slow = is_slow(s, total);
     if (s->out.bytes == 0)
         return;
-    if (conn_h2_over_budget(c))
+    if (!budget_allows(c->worker))
         conn_h2_reset(s, NGHTTP2_INTERNAL_ERROR);
     else if (!waited)
         conn_h2_arm(s);
@@ -229,7 +236,8 @@ static void answer(void *client, const struct http1_head *head, const struct ans
     nghttp2_data_provider provider = { .source.ptr = s, .read_callback = on_read };
     if (s->closed)
         return;
-    if (extra->upgrade && !accepts(s, head)) {
+    /* To a client whose CONNECT any 2xx answers, the websocket would stand (RFC 8441 5). */
+    if (extra->upgrade ? !accepts(s, head) : s->tunnel && head->status / 100 == 2) {
         conn_h2_break_off(s, &not_websocket);
         return;
     }
@@ -264,6 +272,9 @@ static void informational(void *client, const struct http1_head *head)
     (void)nghttp2_submit_headers(
         c->session, NGHTTP2_FLAG_NONE, s->id, NULL, c->worker->h2->nva, (size_t)k, NULL);
     conn_h2_touch(c);
+    /* From now on content is due. */
+    if (head->status == 100)
+        conn_h2_arm(s);
 }
 
 static struct h2_trailers *copy_trailers(const struct http1_head *head)

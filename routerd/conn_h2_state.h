@@ -167,7 +167,6 @@ void conn_h2_leave(struct conn_h2 *c, uint32_t code);
 /* False: our patience with the client is at its end; c->failure is set. */
 bool conn_h2_spend(struct conn_h2 *c, enum h2_cost cost);
 void conn_h2_earn(struct conn_h2 *c, int n);
-bool conn_h2_over_budget(const struct conn_h2 *c);
 /* A window in which content has to move. */
 void conn_h2_arm(struct h2_stream *s);
 /* Sets the deadline that is due now, if that is another one, or `again`. */
@@ -191,6 +190,8 @@ void conn_h2_break_off(struct h2_stream *s, const struct http1_fault *fault);
 void conn_h2_out_callbacks(nghttp2_session_callbacks *callbacks);
 /* An answer of the connection's own. */
 void conn_h2_refuse(struct h2_stream *s, const struct http1_fault *fault);
+/* The client has hardly room for content: what is read ahead for it would be kept. */
+bool conn_h2_has_small_window(const struct h2_stream *s);
 /* There may be room again. */
 void conn_h2_wake(struct h2_stream *s);
 void conn_h2_drop_content(struct h2_stream *s);

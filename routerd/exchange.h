@@ -121,6 +121,7 @@ struct exchange {
     bool content_sent;  /* of the request: a part is gone and not kept */
     bool request_whole; /* the client's side is complete */
     bool upgrade_asked, continue_asked;
+    bool continued;   /* the endpoint's 100 was passed on */
     bool slow;        /* the upstream took less than was offered */
     bool client_slow; /* the client did; set by its side */
     bool client_tls;

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/mem.h"
 #include "routerd/assign.h"
 #include "routerd/endpoint.h"
 #include "routerd/queue.h"
 #include "routerd/routerd.h"
+#include "routerd/rules.h"
 #include "routerd/settings.h"
 #include "routerd/splice.h"
 #include "routerd/upconn.h"
@@ -104,6 +106,8 @@ static bool take_trailers(struct exchange *ex, struct input *in)
     http1_body_end(&ex->body);
     if (in->used < in->len)
         ex->answer_keeps = false;
+    if (ex->rules)
+        rules_hide_trailers(ex->client_tls ? &ex->rules->answer_tls : &ex->rules->answer, &worker->answer);
     ex->ops->content(ex->client, NULL, 0, true, worker->answer.n_fields > 0 ? &worker->answer : NULL);
     if (!is_over(ex))
         exchange_finish(ex);
@@ -166,6 +170,7 @@ static bool informational(struct exchange *ex, const struct http1_head *head)
         refuse(ex, "101 that nobody asked for");
         return false;
     }
+    ex->continued |= head->status == 100;
     if (head->status != 100 || ex->continue_asked)
         ex->ops->informational(ex->client, head);
     return !is_over(ex);
@@ -173,16 +178,38 @@ static bool informational(struct exchange *ex, const struct http1_head *head)
 
 static void become_tunnel(struct exchange *ex)
 {
-    struct worker *worker = ex->worker;
     ex->state = EXCHANGE_TUNNEL;
-    /* A tunnel may last for days; it holds on to no table. */
+    ex->request_whole = false;
+    http1_body_init(&ex->body, HTTP1_BODY_CLOSE, 0);
+}
+
+/* A tunnel may last for days; it holds on to no table. */
+static void forget_table(struct exchange *ex)
+{
+    struct worker *worker = ex->worker;
     worker_table_release(worker, ex->table);
     if (ex->rules_table)
         worker_table_release(worker, ex->rules_table);
     ex->table = ex->rules_table = NULL;
     ex->rules = NULL;
-    ex->request_whole = false;
-    http1_body_init(&ex->body, HTTP1_BODY_CLOSE, 0);
+}
+
+/* One protocol, of those that were asked for (RFC 9110 7.8): as they stand in the head that was sent. */
+static bool upgrade_was_asked(const struct exchange *ex, const struct http1_head *answer)
+{
+    static const char name[] = "\r\nUpgrade: ";
+    const struct http1_field *f = http1_find(answer, HTTP1_FIELD_UPGRADE);
+    const char *asked = memmem(ex->head, ex->head_len, name, sizeof(name) - 1);
+    if (!ex->upgrade_asked || !f || !asked)
+        return false;
+    asked += sizeof(name) - 1;
+    const char *end = memchr(asked, '\r', ex->head_len - (size_t)(asked - ex->head));
+    struct http1_slice list = { asked, (size_t)(end - asked) }, item;
+    while (http1_list_next(&list, &item)) {
+        if (item.len == f->value_len && strncasecmp(item.ptr, f->value, item.len) == 0)
+            return true;
+    }
+    return false;
 }
 
 static void final_head(struct exchange *ex, struct input *in)
@@ -196,7 +223,10 @@ static void final_head(struct exchange *ex, struct input *in)
     int n;
 
     ex->status = head->status;
-    ex->answer_keeps = head->keep_alive;
+    /* A service that sends content that HEAD or 304 must not have sends it later, too: it would answer the next request. */
+    bool tempting = head->body == HTTP1_BODY_NONE &&
+        (head->content_length > 0 || http1_has(head, HTTP1_FIELD_TRANSFER_ENCODING));
+    ex->answer_keeps = head->keep_alive && !tempting;
     exchange_judge_answer(ex);
     http1_body_init(&ex->body, head->body, head->content_length);
     ex->up->answers_large = http1_body_left(&ex->body) >= SPLICE_MIN;
@@ -229,6 +259,8 @@ static void final_head(struct exchange *ex, struct input *in)
         .upgrade = upgrade,
         .tls = ex->client_tls };
     ex->ops->answer(ex->client, head, &extra, parts, n, whole > 0);
+    if (upgrade && ex->state == EXCHANGE_TUNNEL)
+        forget_table(ex);
     after_content(ex, in, whole, at_trailers);
 }
 
@@ -249,7 +281,8 @@ static void take_heads(struct exchange *ex, struct input *in)
             return;
         }
         in->used += worker->answer.size;
-        if (worker->answer.status >= 200 || (worker->answer.status == 101 && ex->upgrade_asked)) {
+        if (worker->answer.status >= 200 ||
+            (worker->answer.status == 101 && upgrade_was_asked(ex, &worker->answer))) {
             final_head(ex, in);
             return;
         }

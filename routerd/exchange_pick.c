@@ -106,6 +106,8 @@ enum pick exchange_route(
     ex->service = route.service;
     ex->rules = route.rules;
     ex->release = route.release;
+    if (match_is_ambiguous(ex->table->table, head->host, head->path, &route, ex->worker->head_out))
+        return answer(refusal, 400, "the path can be read in two ways, which lead to different places", 0);
     if ((ex->rules || ex->worker->settings->acme_directory) && answered_here(ex, head, trace, refusal))
         return PICK_ANSWER;
     if (ex->table->table->n_routes == 0 && ex->table->table->n_services == 0)

@@ -6,6 +6,7 @@
 
 #include "common/mem.h"
 #include "routerd/endpoint.h"
+#include "routerd/rules.h"
 #include "routerd/settings.h"
 #include "routerd/upconn.h"
 #include "routerd/worker.h"
@@ -126,6 +127,8 @@ void exchange_send(
         ex->request_whole |= end;
         return;
     }
+    if (trailers && ex->rules)
+        rules_hide_trailers(&ex->rules->request, (struct http1_head *)(uintptr_t)trailers);
     int k = frame(ex, parts, content, n, end, trailers, chunk_head);
     ex->request_whole |= end;
     bool later = ex->state == EXCHANGE_PICKING || ex->state == EXCHANGE_CONNECTING || ex->out.bytes > 0;
@@ -142,7 +145,7 @@ bool exchange_wants_content(const struct exchange *ex)
 
 bool exchange_awaits_continue(const struct exchange *ex)
 {
-    return ex->continue_asked && ex->n_informational == 0 && !ex->content_sent && ex->out.bytes == 0;
+    return ex->continue_asked && !ex->continued && !ex->content_sent && ex->out.bytes == 0;
 }
 
 size_t exchange_read_size(const struct exchange *ex)

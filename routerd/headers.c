@@ -57,6 +57,20 @@ static int add_joined(struct http1_out *out, const struct http1_head *head, enum
     return n;
 }
 
+/* X-Forwarded-anything, '_' for '-' too: services believe more of them than we write. */
+static bool is_forwarding_name(const struct http1_field *f)
+{
+    static const char prefix[] = "x-forwarded-";
+    if (f->name_len < sizeof(prefix) || (f->name[0] | 0x20) != 'x')
+        return false;
+    for (size_t i = 0; i < sizeof(prefix) - 1; i++) {
+        char c = f->name[i] == '_' ? '-' : f->name[i];
+        if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != prefix[i])
+            return false;
+    }
+    return true;
+}
+
 /* --- requests -------------------------------------------------------------------------------------------- */
 
 /* "Name: what came before, " where the peer is believed, else "Name: ". */
@@ -210,6 +224,8 @@ void headers_request(struct http1_out *out, const struct http1_head *head, const
         const struct http1_field *f = &head->fields[i];
         if (drops & UINT64_C(1) << f->id || f->listed)
             continue;
+        if (f->id == HTTP1_FIELD_OTHER && !forward->trusted && is_forwarding_name(f))
+            continue;
         if (extra->rules && rules_hide(&extra->rules->request, f))
             continue;
         if (f->id == HTTP1_FIELD_TRAILER && head->body != HTTP1_BODY_CHUNKED)
@@ -253,15 +269,24 @@ bool headers_loop(const struct http1_head *head)
     return n > HEADERS_LOOPS_MAX;
 }
 
-bool headers_end_here(const struct http1_head *head)
+static bool is_zero(struct http1_slice value)
 {
-    const struct http1_field *f =
-        head->method_id == HTTP1_METHOD_OPTIONS ? http1_find(head, HTTP1_FIELD_MAX_FORWARDS) : NULL;
-    for (uint32_t i = 0; f && i < f->value_len; i++) {
-        if (f->value[i] != '0')
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] != '0')
             return false;
     }
-    return f && f->value_len > 0;
+    return value.len > 0;
+}
+
+bool headers_end_here(const struct http1_head *head)
+{
+    if (head->method_id != HTTP1_METHOD_OPTIONS || !http1_has(head, HTTP1_FIELD_MAX_FORWARDS))
+        return false;
+    for (unsigned i = 0; i < head->n_fields; i++) {
+        if (head->fields[i].id == HTTP1_FIELD_MAX_FORWARDS && is_zero(http1_value(&head->fields[i])))
+            return true;
+    }
+    return false;
 }
 
 /* --- answers --------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "routerd/match_index.h"
+#include "routerd/path.h"
 
 /* --- hashing ----------------------------------------------------------------------------------------------
  * Keys in the tables come from the operator, so that a client can't crowd a bucket; its probes end at the first
@@ -142,6 +143,16 @@ static const struct match_cell *find_host(
     return c ? within_host(index, c, (uint32_t)(c - index->hosts.cells), path) : NULL;
 }
 
+static const struct match_cell *find_service(const struct match_table *table, const char *name, size_t len)
+{
+    char key[MATCH_HOST_MAX + 1 + 2 * WORD];
+    if (len > MATCH_HOST_MAX)
+        return NULL;
+    memset(key + (len & ~(WORD - 1)), 0, 2 * WORD);
+    memcpy(key, name, len);
+    return match_hash_find(&table->index->services, 0, key, len, match_hash_words(key, len));
+}
+
 /* "0-2-2" → "0.2.2"; "g35819ef" stays. False if the label names no version. */
 static bool version_label(const char *label, size_t len, char *ret, size_t *ret_len)
 {
@@ -178,10 +189,12 @@ static bool find_version_host(
     size_t version_len;
     if (!version_label(host, (size_t)(dot - host), version, &version_len))
         return false;
-    const struct match_service *service = match_find_service(table, name, (size_t)(name_end - name));
+    const struct match_cell *cell = find_service(table, name, (size_t)(name_end - name));
+    const struct match_service *service = cell && !cell->closed ? cell->service : NULL;
     if (!service || !service->pin_host)
         return false;
     *ret = (struct match_route){ .service = service,
+        .rules = cell->rules,
         .pinned_by_host = true,
         .release = match_find_release(service, (struct http1_slice){ version, version_len }) };
     return true;
@@ -247,17 +260,21 @@ struct match_route match_route(
     return ret;
 }
 
+bool match_is_ambiguous(const struct match_table *table, struct http1_slice host, struct http1_slice path,
+    const struct match_route *route, char *scratch)
+{
+    if (table->index->paths.n == 0 || path_is_plain(path))
+        return false;
+    struct http1_slice other = { scratch, path_normalize(path, scratch) };
+    struct match_route r = match_route(table, host, other);
+    return r.service != route->service || r.rules != route->rules || r.release != route->release;
+}
+
 /* --- services and releases ------------------------------------------------------------------------------- */
 
 const struct match_service *match_find_service(const struct match_table *table, const char *name, size_t len)
 {
-    char key[MATCH_HOST_MAX + 1 + 2 * WORD];
-    if (len > MATCH_HOST_MAX)
-        return NULL;
-    memset(key + (len & ~(WORD - 1)), 0, 2 * WORD);
-    memcpy(key, name, len);
-    const struct match_cell *c =
-        match_hash_find(&table->index->services, 0, key, len, match_hash_words(key, len));
+    const struct match_cell *c = find_service(table, name, len);
     return c ? c->service : NULL;
 }
 

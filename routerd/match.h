@@ -104,6 +104,10 @@ struct match_route {
 struct match_route match_route(
     const struct match_table *table, struct http1_slice host, struct http1_slice path);
 
+/* Another reader of the path, who decodes and resolves it (path.h), would take another route. scratch: path.len + 1 bytes. */
+bool match_is_ambiguous(const struct match_table *table, struct http1_slice host, struct http1_slice path,
+    const struct match_route *route, char *scratch);
+
 const struct match_service *match_find_service(const struct match_table *table, const char *name, size_t len);
 /* A pin as people write it: "0.2.2", "0.2.2+g35819ef", "g35819ef" (at least 4 digits). NULL: none, or ambiguous. */
 const struct match_release *match_find_release(const struct match_service *service, struct http1_slice pin);

@@ -23,7 +23,8 @@ struct match_cell {
     uint32_t scope; /* of a path: number of its host's cell */
     uint16_t len;
     uint8_t segments_max;       /* of a host: of its longest path */
-    bool is_route;              /* hosts that have paths only are none */
+    bool is_route : 1;          /* hosts that have paths only are none; of a service: a route leads to it */
+    bool closed : 1;            /* of a service: it has no version hosts */
     char key[MATCH_KEY_INLINE]; /* one that is longer: a pointer to it */
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct match_cell) == 64, "a cell is a cache line");
@@ -38,7 +39,7 @@ struct match_hash {
 struct match_index {
     struct match_hash hosts;    /* "www.example.com", ".example.com" */
     struct match_hash paths;    /* host, "/shop" */
-    struct match_hash services; /* by name */
+    struct match_hash services; /* by name; rules: of the first route that leads there */
     struct match_cell any;      /* the host "*"; number MATCH_ANY */
     bool has_any, has_wildcards;
     bool has_pages; /* rules that read files: they are built anew each time */

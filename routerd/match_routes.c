@@ -106,6 +106,21 @@ static int route_rules(const struct match_build *b, const struct table_route *ro
     return r;
 }
 
+/* A version host of a service has the rules of its first route. Where these can't hold for it, because they change paths
+ * that it need not have, or because another route restricts who may ask for what, there is none. */
+static void note_route(struct match_build *b, const struct match_cell *route)
+{
+    const char *name = route->service->name;
+    size_t len = strlen(name);
+    const struct match_rules *rules = route->rules;
+    struct match_cell *c = (struct match_cell *)(uintptr_t)match_hash_find(
+        &b->table->index->services, 0, name, len, match_hash_words(name, len));
+    if (!c->is_route)
+        c->rules = rules;
+    c->closed |= rules && (c->is_route ? rules_restrict(rules) : rules->prefix != NULL);
+    c->is_route = true;
+}
+
 static int add_route(struct match_build *b, const struct table_route *route, struct error *err)
 {
     uint32_t scope;
@@ -122,6 +137,8 @@ static int add_route(struct match_build *b, const struct table_route *route, str
     if (route->service && !c->service)
         return error_set(err, -EINVAL, "route %s: no service \"%s\"", route->host, route->service);
     int r = route_rules(b, route, &c->rules, err);
+    if (r == 0 && c->service)
+        note_route(b, c);
     return r < 0 ? error_prefix(err, "route %s%s", route->host, route->path ? route->path : "") : r;
 }
 
@@ -177,6 +194,11 @@ int match_build_routes(struct match_build *b, struct error *err)
     b->table->routes_sum = sum_routes(from);
     if (copy_routes(b))
         return 0;
+    for (uint32_t i = 0; i < b->table->index->services.n; i++) {
+        struct match_cell *c = &b->table->index->services.cells[i];
+        c->rules = NULL;
+        c->is_route = c->closed = false;
+    }
     for (size_t i = 0; i < from->n_routes; i++) {
         int r = add_route(b, &from->routes[i], err);
         if (r < 0)

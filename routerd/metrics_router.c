@@ -65,6 +65,7 @@ static void put_workers(struct strbuf *out, const struct routerd *r)
         { PREFIX "worker_in_flight",         METRIC_GAUGE,   offsetof(struct worker_counters, in_flight),      "Requests and tunnels under way." },
         { PREFIX "worker_buffered_bytes",    METRIC_GAUGE,   offsetof(struct worker_counters, buffered_bytes), "What waits for slow readers." },
         { PREFIX "worker_starved_total",     METRIC_COUNTER, offsetof(struct worker_counters, starved),        "Times that accepting ran out of descriptors." },
+        { PREFIX "worker_crowded_out_total", METRIC_COUNTER, offsetof(struct worker_counters, crowded_out),    "Connections cut off because too much waited for them." },
     };
     /* clang-format on */
     char index[16];

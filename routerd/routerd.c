@@ -108,7 +108,10 @@ static void check_served(struct routerd *r)
     if (r->serving || !r->table)
         return;
     for (unsigned i = 0; i < r->n_workers; i++) {
-        if (atomic_load_explicit(&r->workers[i]->serving, memory_order_acquire) < r->table->serial)
+        const struct worker *w = r->workers[i];
+        /* One that has ended, since it had no connection left, takes no table and answers nobody. */
+        if (!atomic_load(&w->ended) &&
+            atomic_load_explicit(&w->serving, memory_order_acquire) < r->table->serial)
             return;
     }
     if (!generation_all_serve(r->generation))
@@ -147,7 +150,7 @@ static void on_wake(unsigned ready, void *arg)
         traffic_report_soon(r->traffic);
     if (why & ROUTERD_HEALTH)
         health_soon(r->health);
-    if (why & ROUTERD_SERVED)
+    if (why & (ROUTERD_SERVED | ROUTERD_STOPPED))
         check_served(r);
     if (why & ROUTERD_STOPPED)
         check_stopped(r);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/rules.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/mem.h"
 #include "common/network.h"
@@ -83,22 +83,55 @@ void rules_add_value(struct http1_out *out, const struct rule_value *value, cons
         add_part(out, &value->parts[i], values);
 }
 
+/* '_' for '-' is the same name to many a reader (CGI). */
+static unsigned char plain(char c)
+{
+    return c == '_' ? '-' : (unsigned char)tolower((unsigned char)c);
+}
+
+static bool is_same_name(const char *a, const char *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (plain(a[i]) != plain(b[i]))
+            return false;
+    }
+    return true;
+}
+
 bool rules_hide(const struct rule_fields *fields, const struct http1_field *f)
 {
     for (uint32_t i = 0; i < fields->n; i++) {
         const struct rule_field *row = &fields->rows[i];
-        if (row->hides && row->name_len == f->name_len && strncasecmp(row->name, f->name, f->name_len) == 0)
+        if (row->hides && row->name_len == f->name_len && is_same_name(row->name, f->name, f->name_len))
             return true;
     }
     return false;
+}
+
+void rules_hide_trailers(const struct rule_fields *fields, struct http1_head *trailers)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < trailers->n_fields; i++) {
+        if (!rules_hide(fields, &trailers->fields[i]))
+            trailers->fields[n++] = trailers->fields[i];
+    }
+    trailers->n_fields = n;
 }
 
 /* --- answers --------------------------------------------------------------------------------------------- */
 
 bool rules_is_acme(const struct http1_head *head)
 {
-    return head->path.len > sizeof(RULES_ACME) - 1 &&
-        memcmp(head->path.ptr, RULES_ACME, sizeof(RULES_ACME) - 1) == 0;
+    size_t n = sizeof(RULES_ACME) - 1;
+    if (head->path.len <= n || memcmp(head->path.ptr, RULES_ACME, n) != 0)
+        return false;
+    /* One token of base64url (RFC 8555 8.3), nothing that leads elsewhere. */
+    for (; n < head->path.len; n++) {
+        unsigned char c = (unsigned char)head->path.ptr[n];
+        if (!isalnum(c) && c != '-' && c != '_')
+            return false;
+    }
+    return true;
 }
 
 static bool answer(struct own_answer *ret, int status, const char *text)

@@ -83,6 +83,11 @@ _must_check_ int rules_build(const struct table_route *route, struct match_rules
 /* May stand for the row as it is now: what was read from files is read again instead. */
 bool rules_are_current(const struct match_rules *rules, const struct table_sum *sum);
 void rules_unref(const struct match_rules *rules); /* NULL is fine */
+/* Not everybody may ask, or not by every method. */
+static inline bool rules_restrict(const struct match_rules *rules)
+{
+    return rules->n_networks > 0 || rules->methods_text;
+}
 
 /* --- while a request passes ---------------------------------------------------------------------------------- */
 
@@ -107,6 +112,7 @@ bool rules_file(const char *folder, const struct match_rules *rules, const struc
 void rules_error_page(const struct match_rules *rules, struct own_answer *answer);
 
 bool rules_hide(const struct rule_fields *fields, const struct http1_field *f);
+void rules_hide_trailers(const struct rule_fields *fields, struct http1_head *trailers);
 void rules_add_value(
     struct http1_out *out, const struct rule_value *value, const struct rules_values *values);
 /* The target as it goes on. */

@@ -52,6 +52,7 @@ static void add_certificate(
     void *arg, const char *label, const struct tls_certificate *certificate, const char *problem)
 {
     struct router_status *s = arg;
+    s->certificates = xrealloc(s->certificates, (s->n_certificates + 1) * sizeof(*s->certificates));
     s->certificates[s->n_certificates++] = (struct router_certificate){
         .name = xstrdup(label),
         .problem = problem ? xstrdup(problem) : NULL,
@@ -92,10 +93,8 @@ static void fill_status(struct router_status *s, struct routerd *r)
     strbuf_done(&older);
     if (r->access_file && access_file_stats(r->access_file).failing)
         s->access_log = xstrdup("can't be written");
-    if (r->certs) {
-        s->certificates = xcalloc(certs_count(r->certs) + 1, sizeof(*s->certificates));
+    if (r->certs)
         certs_each(r->certs, add_certificate, s);
-    }
 }
 
 /* The object without its end, so that releases can follow. */

@@ -12,6 +12,7 @@
 #include "common/secret.h"
 #include "common/tls.h"
 #include "common/wire.h"
+#include "routerd/budget.h"
 #include "routerd/conn_h1.h"
 #include "routerd/conn_h2.h"
 #include "routerd/exchange.h"
@@ -323,6 +324,7 @@ struct worker *worker_new(struct routerd *routerd, unsigned index)
     wheel_init(&w->wheel, w->loop);
     timer_init(&w->beat, w->loop, on_beat, w);
     task_init(&w->sweep, on_sweep, w);
+    budget_init(w);
     timer_init(&w->stop_timer, w->loop, on_stop_timer, w);
     if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) || w->random == 0)
         w->random = UINT64_C(0x9e3779b97f4a7c15) + index;
@@ -398,6 +400,7 @@ void worker_free(struct worker *worker)
     wheel_done(&worker->wheel);
     timer_done(&worker->beat);
     task_done(&worker->sweep);
+    budget_done(worker);
     timer_done(&worker->stop_timer);
     waiting_done(&worker->waiting);
     io_free(worker->mail);

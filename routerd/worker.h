@@ -26,7 +26,7 @@
 
 #define WORKER_BUFFER        (128 * 1024)
 #define WORKER_SLOW_READ     (16 * 1024) /* once the other side was too slow, until it has caught up */
-#define WORKER_HEAD_OUT      (HTTP1_HEAD_MAX + 8 * 1024)
+#define WORKER_HEAD_OUT      (HTTP1_HEAD_MAX + 24 * 1024) /* TABLE_FIELDS_BYTES_MAX of rules, and our own */
 #define WORKER_LISTENERS_MAX 64
 #define WORKER_FREE_MAX      256   /* exchanges kept for reuse */
 #define WORKER_STOP_MS       5000  /* worker_stop: requests that have not ended by then are cut off */
@@ -78,7 +78,8 @@ struct worker_counters {
     _Atomic int64_t connections, in_flight;
     _Atomic uint64_t accepted;
     _Atomic uint64_t beat;
-    _Atomic int64_t starved; /* how often accepting ran out of descriptors */
+    _Atomic int64_t starved;      /* how often accepting ran out of descriptors */
+    _Atomic uint64_t crowded_out; /* connections cut off because they made us keep most */
     _Atomic uint64_t refused[REFUSED_MAX_], timeouts[TIMED_OUT_MAX_];
     _Atomic uint64_t own[STATUS_CLASS_MAX_]; /* answers of our own to requests that reached no release */
     _Atomic uint64_t unanswered;             /* of these the client went away before */
@@ -129,6 +130,7 @@ struct worker {
     uint32_t n_idle_upconns;
     uint32_t n_to_sweep; /* of them are still to be looked at for the present table */
     struct task sweep;
+    struct task relief;     /* budget.c's */
     struct waiting waiting; /* exchanges without an endpoint */
     struct list exchanges;
     struct exchange *free_exchanges;

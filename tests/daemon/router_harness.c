@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +138,7 @@ struct router *router_start(const char *table, const char *hub, const char *cons
     struct settings settings;
     struct error err;
     char dir[] = "/tmp/router-test-XXXXXX";
+    signal(SIGPIPE, SIG_IGN); /* as every main does: splice(2) can't be told otherwise */
     log_set_sink(quiet);
     if (!mkdtemp(dir))
         die("no temporary folder");

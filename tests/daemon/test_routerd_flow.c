@@ -362,6 +362,109 @@ static void what_follows_a_refused_body_is_read_away(void **state)
     close(service);
 }
 
+/* --- early answers, interim ones, and none ---------------------------------------------------------------- */
+
+/* Who has the beginning of an answer may stop sending (RFC 9112 9.5): the body's rate is no longer judged. */
+static void an_early_answer_is_not_cut_by_the_rate_of_the_body(void **state)
+{
+    int client = client_open(router->port);
+    client_send(client, "POST / HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\nabc");
+    int service = service_begin();
+    send_all(service, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", 38);
+    for (int i = 0; i < 6; i++) {
+        send_all(service, "x", 1);
+        sleep_ms(700); /* in all more than twice Body= */
+    }
+    struct answer a = client_read(client, false);
+    assert_int_equal(a.status, 200);
+    assert_true(a.whole);
+    answer_done(&a);
+    close(client);
+    close(service);
+}
+
+/* 103 is not the 100 that the client waits for, and when that comes the client has its whole time (RFC 9110 10.1.1). */
+static void a_client_that_waits_for_100_is_not_too_slow(void **state)
+{
+    int client = client_open(router->port);
+    client_send(client, "POST / HTTP/1.1\r\n" HOST "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+    int service = service_begin();
+    send_all(service, "HTTP/1.1 103 Early Hints\r\n\r\n", 28);
+    struct answer a = client_read(client, true);
+    assert_int_equal(a.status, 103);
+    answer_done(&a);
+    sleep_ms(3500);
+    send_all(service, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    a = client_read(client, true);
+    assert_int_equal(a.status, 100);
+    answer_done(&a);
+    sleep_ms(1000);
+    client_send(client, "abc");
+    char body[3];
+    assert_true(is_readable(service, WAIT_MS));
+    assert_int_equal(recv(service, body, sizeof(body), MSG_WAITALL), 3);
+    send_all(service, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+    a = client_read(client, false);
+    assert_int_equal(a.status, 200);
+    answer_done(&a);
+    close(client);
+    close(service);
+}
+
+/* RFC 9110 7.8: only to what was asked for. */
+static void a_switch_to_another_protocol_is_refused(void **state)
+{
+    static const char *const others[] = { "Upgrade: h2c\r\n", "Upgrade: echo, h2c\r\n", "Upgrade: ech\r\n",
+        "" };
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        int client = client_open(router->port);
+        client_send(client, "GET / HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: other, echo\r\n\r\n");
+        int service = service_begin();
+        char *text =
+            xasprintf("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n%s\r\n", others[i]);
+        send_all(service, text, strlen(text));
+        struct answer a = client_read(client, false);
+        assert_int_equal(a.status, 502);
+        answer_done(&a);
+        free(text);
+        close(client);
+        close(service);
+    }
+}
+
+/* A service that sends content behind such an answer would answer somebody else's request with it. */
+static void an_answer_to_head_that_announces_content_ends_the_connection(void **state)
+{
+    int client = client_open(router->port);
+    client_send(client, "HEAD / HTTP/1.1\r\n" HOST "\r\n");
+    int service = service_begin();
+    send_all(service, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", 38);
+    struct answer a = client_read(client, true);
+    assert_int_equal(a.status, 200);
+    answer_done(&a);
+    assert_true(is_gone(service, 1500));
+    close(client);
+    close(service);
+}
+
+static void a_head_that_is_refused_gets_no_content(void **state)
+{
+    char text[4096];
+    size_t n = 0;
+    ssize_t r;
+    int client = client_open(router->port);
+    client_send(client, "HEAD / HTTP/1.1\r\n\r\n"); /* without Host */
+    while (n < sizeof(text) - 1 && is_readable(client, WAIT_MS) &&
+        (r = recv(client, text + n, sizeof(text) - 1 - n, 0)) > 0)
+        n += (size_t)r;
+    text[n] = '\0';
+    assert_non_null(strstr(text, "HTTP/1.1 400 "));
+    const char *end = strstr(text, "\r\n\r\n");
+    assert_non_null(end);
+    assert_string_equal(end, "\r\n\r\n");
+    close(client);
+}
+
 /* --- large answers --------------------------------------------------------------------------------------- */
 
 static void service_send_large(int fd, size_t n, size_t announced)
@@ -559,6 +662,11 @@ int main(void)
         cmocka_unit_test(a_slow_reader_that_moves_is_not_cut_off),
         cmocka_unit_test(a_second_piece_of_a_body_is_passed_on_soon),
         cmocka_unit_test(what_follows_a_refused_body_is_read_away),
+        cmocka_unit_test(an_early_answer_is_not_cut_by_the_rate_of_the_body),
+        cmocka_unit_test(a_client_that_waits_for_100_is_not_too_slow),
+        cmocka_unit_test(a_switch_to_another_protocol_is_refused),
+        cmocka_unit_test(an_answer_to_head_that_announces_content_ends_the_connection),
+        cmocka_unit_test(a_head_that_is_refused_gets_no_content),
         cmocka_unit_test(large_answers_and_their_neighbours_are_whole),
         cmocka_unit_test(a_large_answer_is_whole_for_a_slow_reader),
         cmocka_unit_test(a_large_answer_that_is_cut_does_not_look_whole),

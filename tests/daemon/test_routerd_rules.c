@@ -130,11 +130,20 @@ static void a_proof_for_certificates_is_served_everywhere(void **state)
         answer_done(&a);
     }
     /* What is not there is the service's to answer, by plain http too. */
-    static const char *const others[] = { "/.well-known/acme-challenge/other",
-        "/.well-known/acme-challenge/../acme-challenge/t0k", "/.well-known/acme-challenge/" };
+    static const struct {
+        const char *host, *path;
+        int status;
+    } others[] = {
+        { "s.x", "/.well-known/acme-challenge/other", 200 },
+        { "t.x", "/.well-known/acme-challenge/", 200 },
+        /* No proof has such a name: the route sends it to https. */
+        { "s.x", "/.well-known/acme-challenge/../acme-challenge/t0k", 301 },
+        { "s.x", "/.well-known/acme-challenge/..", 301 },
+        { "s.x", "/.well-known/acme-challenge/%2e%2e", 301 },
+    };
     for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
-        struct answer a = ask_host("GET", i < 2 ? "s.x" : "t.x", others[i], NULL);
-        assert_int_equal(a.status, 200);
+        struct answer a = ask_host("GET", others[i].host, others[i].path, NULL);
+        assert_int_equal(a.status, others[i].status);
         assert_null(strstr(strbuf_str(&a.content), "proof"));
         answer_done(&a);
     }

@@ -91,7 +91,17 @@ static void hosts_paths_and_pins_choose(void **state)
         { "www.example.com", "/api", "", "3.0.0" },
         { "www.example.com", "/api/x?y", "", "3.0.0" },
         { "www.example.com", "/apix", "", "1.0.0" },
-        { "www.example.com", "//api", "", "1.0.0" },
+        { "www.example.com", "//apix", "", "1.0.0" },
+        { "www.example.com", "/api//x/../y%2fz;q", "", "3.0.0" },
+        /* Read otherwise, these lead to /api, and that to the other service. */
+        { "www.example.com", "//api", "", "400" },
+        { "www.example.com", "/./api", "", "400" },
+        { "www.example.com", "/x/../api/y", "", "400" },
+        { "www.example.com", "/%61pi", "", "400" },
+        { "www.example.com", "/api;x", "", "400" },
+        { "www.example.com", "/api%2Fx", "", "400" },
+        { "www.example.com", "/api/..", "", "400" },
+        { "other.example.com", "//api", "", "3.0.0" },
         { "other.example.com", "/", "", "3.0.0" },
         { "a.b.example.com", "/", "", "3.0.0" },
         { "x.deep.example.com", "/", "", "1.0.0" },
@@ -382,7 +392,9 @@ static void swaps_lose_nothing_and_leave_nothing_stale(void **state)
         /* All workers serve it: from here on only the new one may answer. */
         atomic_store(&served_epoch, i);
         free(next);
-        sleep_ms(10);
+        int64_t enough = atomic_load(&load_requests) + 10;
+        for (int64_t end = now_ms() + 10000; atomic_load(&load_requests) < enough && now_ms() < end;)
+            sleep_ms(2);
     }
     atomic_store(&load_stop, true);
     for (int i = 0; i < CLIENTS; i++)

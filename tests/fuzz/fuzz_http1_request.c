@@ -20,8 +20,7 @@ static char out_block[HEAD_OUT];
 /* Of one hop, or written anew; what the router adds. */
 static const char *const not_compared[] = { "Connection", "Content-Length", "Expect", "Forwarded", "Host",
     "HTTP2-Settings", "Keep-Alive", "Max-Forwards", "Proxy", "Proxy-Authorization", "Proxy-Connection", "TE",
-    "Trailer", "Transfer-Encoding", "Upgrade", "Via", "X-Forwarded-For", "X-Forwarded-Host",
-    "X-Forwarded-Port", "X-Forwarded-Proto", "X-Real-IP" };
+    "Trailer", "Transfer-Encoding", "Upgrade", "Via", "X-Forwarded-*", "X-Real-IP" };
 static const char *const never_sent_on[] = { "HTTP2-Settings", "Keep-Alive", "Proxy", "Proxy-Authorization",
     "Proxy-Connection" };
 

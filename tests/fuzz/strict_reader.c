@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/fuzz/strict_reader.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -203,10 +204,21 @@ bool strict_answer(const char *data, size_t len, struct strict_head *ret)
 
 /* --- comparing ------------------------------------------------------------------------------------------- */
 
+static bool begins_with(struct strict_text name, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = i < name.len ? name.ptr[i] : '\0';
+        if (tolower((unsigned char)(c == '_' ? '-' : c)) != tolower((unsigned char)text[i]))
+            return false;
+    }
+    return true;
+}
+
 bool strict_is_one_of(struct strict_text name, const char *const *names, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (strict_is(name, names[i]))
+        size_t len = strlen(names[i]);
+        if (names[i][len - 1] == '*' ? begins_with(name, names[i], len - 1) : strict_is(name, names[i]))
             return true;
     }
     return false;

@@ -16,11 +16,16 @@ ANSWER_HOP = {b"connection", b"content-length", b"keep-alive", b"proxy-authentic
 ANSWER_ADDED = {b"date", b"server", b"via", b"x-request-id"}
 
 
+def says_who_asks(lower):
+    """X-Forwarded-anything, as CGI spells it, too: a gateway drops what strangers say."""
+    return lower.replace(b"_", b"-").startswith(b"x-forwarded-")
+
+
 def end_to_end(m, hop, drop):
     out = []
     for name, value in m.fields:
         lower = name.lower()
-        if lower in hop or lower in drop or (lower == b"trailer" and not m.chunked):
+        if says_who_asks(lower) or lower in hop or lower in drop or (lower == b"trailer" and not m.chunked):
             continue
         out.append((lower, value))
     return out
@@ -78,6 +83,9 @@ def request_differs(came, went, peer=b"127.0.0.1", exact=True):
     for name in (b"keep-alive", b"proxy-connection", b"http2-settings", b"proxy"):
         if exact and went.get(name):
             return "field of one hop went on: %r" % name
+    strange = [name for name, _ in went.fields if says_who_asks(name.lower()) and name.lower() not in ROUTER_FIELDS]
+    if exact and peer and strange:
+        return "what a stranger says of who asks went on: %r" % strange
     if peer and went.get(b"x-forwarded-for") != [peer]:
         return "X-Forwarded-For says %r" % went.get(b"x-forwarded-for")
     if any(e.lower() in (b"h2c",) for v in went.get(b"upgrade") for e in v.split(b",")):

@@ -294,6 +294,14 @@ def refused_websocket_is_a_plain_answer(router, service):
     check(a.status == 403 and a.body == b'no\n' and a.ended, a)
 
 
+def websocket_that_a_page_answers_is_refused(router, service):
+    """Any 2xx would tell the client that it stands (RFC 8441 5)."""
+    c = Client(router.port)
+    a = c.answer(c.headers(ws_fields(c, '/echo'), end=False))
+    check(a.status == 502 and a.ended, a)
+    check(c.get('/echo').status == 200)
+
+
 def websocket_with_a_wrong_proof_is_refused(router, service):
     c = Client(router.port)
     a = c.answer(c.headers(ws_fields(c, '/ws-bad'), end=False))
@@ -447,7 +455,7 @@ TESTS = [
     windows_may_be_given_back_in_small_pieces, connection_window_holds_content, answers_overtake_each_other, hundred_streams,
     streams_beyond_the_limit_are_refused, own_answers_are_like_others, pings_come_back, reset_ends_the_endpoints_work,
     websocket_by_extended_connect, websocket_data_may_come_early, refused_websocket_is_a_plain_answer,
-    websocket_with_a_wrong_proof_is_refused, stopping_router_says_goaway_and_finishes,
+    websocket_that_a_page_answers_is_refused, websocket_with_a_wrong_proof_is_refused, stopping_router_says_goaway_and_finishes,
     connection_ends_after_its_requests, idle_connections_end, slow_content_is_408,
     client_without_window_loses_the_stream_only, client_that_reads_nothing_is_closed,
     stalled_service_stops_the_client, hundred_connections_at_once, preface_on_a_plain_port_is_refused,

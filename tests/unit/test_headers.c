@@ -58,6 +58,23 @@ static void a_trusted_proxy_is_believed_and_added_to(void **state)
     assert_non_null(strstr(out, "Forwarded: for=1.1.1.1, for=10.0.0.9;host=\"in.ner\";proto=http\r\n"));
 }
 
+static void a_stranger_says_nothing_of_who_asks(void **state)
+{
+    static const char text[] =
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /adm\r\nx-forwarded-ssl: on\r\n"
+        "X_Forwarded_Server: evil\r\nX-Forwarding: fine\r\n\r\n";
+    struct forward forward = { .peer = "10.0.0.9" };
+    const char *out = request(text, &forward);
+    assert_null(strstr(out, "adm"));
+    assert_null(strstr(out, "ssl"));
+    assert_null(strstr(out, "evil"));
+    assert_non_null(strstr(out, "X-Forwarding: fine\r\n"));
+    forward.trusted = true;
+    out = request(text, &forward);
+    assert_non_null(strstr(out, "X-Forwarded-Prefix: /adm\r\n"));
+    assert_non_null(strstr(out, "x-forwarded-ssl: on\r\n"));
+}
+
 static void ipv6_and_tls_are_told(void **state)
 {
     struct forward forward = { .peer = "2001:db8::1", .is_ipv6 = true, .tls = true };
@@ -156,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_trusted_proxy_is_believed_and_added_to),
+        cmocka_unit_test(a_stranger_says_nothing_of_who_asks),
         cmocka_unit_test(ipv6_and_tls_are_told),
         cmocka_unit_test(a_missing_host_is_the_services_name),
         cmocka_unit_test(a_style_decides_about_the_connection),

@@ -177,6 +177,40 @@ static void hosts_name_versions(void **state)
     match_free(t);
 }
 
+/* A version host is no way around the rules of the service's routes. */
+static void version_hosts_have_the_rules_of_the_service(void **state)
+{
+    static const struct {
+        const char *name, *routes;
+        bool there, rules;
+    } rows[] = {
+        { "no rules", "{\"host\":\"a.x\",\"service\":\"web\"}", true, false },
+        { "the only route's", "{\"host\":\"a.x\",\"service\":\"web\",\"allow\":[\"10.0.0.0/8\"]}", true,
+            true },
+        { "the first route's",
+            "{\"host\":\"a.x\",\"service\":\"web\",\"https\":true},{\"host\":\"b.x\",\"service\":\"web\"}",
+            true, true },
+        { "another one restricts",
+            "{\"host\":\"a.x\",\"service\":\"web\"},"
+            "{\"host\":\"a.x\",\"path\":\"/adm\",\"service\":\"web\",\"allow\":[\"10.0.0.0/8\"]}",
+            false, false },
+        { "a prefix it need not have",
+            "{\"host\":\"a.x\",\"path\":\"/shop\",\"service\":\"web\",\"strip_prefix\":true}", false, false },
+        { "no route", "{\"host\":\"a.x\",\"service\":\"other\",\"https\":true}", true, false },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char *text = xasprintf("{\"format\":1,\"routes\":[%s],\"services\":[%s,%s]}", rows[i].routes,
+            SERVICE("web"), SERVICE("other"));
+        struct match_table *t = build(text);
+        struct match_route r = match_route(t, slice("1-0-0.web.x"), slice("/"));
+        if (r.pinned_by_host != rows[i].there || (r.rules != NULL) != rows[i].rules)
+            fail_msg("%s: %s, %s", rows[i].name, r.pinned_by_host ? "there" : "not there",
+                r.rules ? "rules" : "none");
+        match_free(t);
+        free(text);
+    }
+}
+
 static void positions_fall_into_ranges(void **state)
 {
     static const char text[] =
@@ -325,6 +359,7 @@ int main(void)
         cmocka_unit_test(the_most_specific_route_wins),
         cmocka_unit_test(releases_are_found_by_version_and_commit),
         cmocka_unit_test(hosts_name_versions),
+        cmocka_unit_test(version_hosts_have_the_rules_of_the_service),
         cmocka_unit_test(positions_fall_into_ranges),
         cmocka_unit_test(draining_endpoints_take_no_new_requests),
         cmocka_unit_test(what_did_not_change_is_shared),
