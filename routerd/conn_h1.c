@@ -61,14 +61,12 @@ static bool keep_in_budget(struct conn_h1 *c, const char *data, size_t len, bool
 
 /* --- refusing -------------------------------------------------------------------------------------------- */
 
-static void say_refused(struct conn_h1 *c, const struct http1_fault *fault, enum http1_method method)
+/* What still comes can't be told apart from content. */
+static void stop_reading(struct conn_h1 *c)
 {
     c->keep = false;
     drop_in(c);
-    /* What still comes can't be told apart from content. */
     http1_body_init(&c->body, HTTP1_BODY_CLOSE, 0);
-    conn_h1_refuse(c, fault, method);
-    conn_h1_done(c);
 }
 
 /* A head that is not understood, or never whole: data is what came of it. */
@@ -81,22 +79,23 @@ static void refuse(struct conn_h1 *c, const struct http1_fault *fault, const cha
     exchange_record_refused(c->worker, &c->forward, fault->status, fault->reason, line);
     /* What else it asks for, nobody asks HEAD for content. */
     bool head = line.len >= 5 && memcmp(line.ptr, "HEAD ", 5) == 0;
-    say_refused(c, fault, head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER);
+    stop_reading(c);
+    conn_h1_refuse(c, fault, head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER);
+    conn_h1_done(c);
 }
 
 /* The request breaks off in its body. */
 static void break_off(struct conn_h1 *c, const struct http1_fault *fault)
 {
     struct exchange *ex = c->exchange;
-    bool answered = ex->head_answered;
-    enum http1_method method = (enum http1_method)ex->method_id;
-    c->exchange = NULL;
-    exchange_abort(ex, fault ? fault->status : 0, fault ? fault->reason : NULL);
-    if (!fault || answered) {
-        conn_h1_close(c);
+    if (fault && !ex->head_answered) {
+        stop_reading(c);
+        exchange_fail(ex, fault->status, fault->reason, 0, fault->reason);
         return;
     }
-    say_refused(c, fault, method);
+    c->exchange = NULL;
+    exchange_abort(ex, fault ? fault->status : 0, fault ? fault->reason : NULL);
+    conn_h1_close(c);
 }
 
 /* --- content --------------------------------------------------------------------------------------------- */

@@ -75,6 +75,11 @@ void conn_h2_break_off(struct h2_stream *s, const struct http1_fault *fault)
     struct exchange *ex = s->exchange;
     if (!ex)
         return;
+    if (!ex->head_answered && !s->answered) {
+        s->refused = true;
+        exchange_fail(ex, fault->status, fault->reason, 0, fault->reason);
+        return;
+    }
     s->exchange = NULL;
     s->conn->n_exchanges--;
     exchange_abort(ex, fault->status, fault->reason);

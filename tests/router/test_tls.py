@@ -203,6 +203,18 @@ def a_bad_file_changes_nothing(lab, r):
     assert "the one in place stays" in r.log()
 
 
+def what_can_not_be_used_is_told(lab, r):
+    """However many there are."""
+    folder = lab.directory("unusable")
+    for i in range(5):
+        with open("%s/bad%d.pem" % (folder, i), "w") as f:
+            f.write("nonsense\n")
+    told = lab.router(folder, status=folder + "/status")
+    rows = json.loads(told.ask_status("/status"))["certificates"]
+    assert [c["name"] for c in rows] == ["bad%d.pem" % i for i in range(5)] and all(c["problem"] for c in rows), rows
+    assert told.stop() == 0
+
+
 def what_is_gone_is_not_shown(lab, r):
     lab.papers.put(lab.certificates, "brief", ["brief.example"])
 

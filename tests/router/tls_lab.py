@@ -2,6 +2,7 @@
 """What the test of TLS is made of: papers by openssl(1), a service that tells what it was asked, routers, clients."""
 
 import hashlib
+import http.client
 import http.server
 import json
 import os
@@ -124,7 +125,8 @@ def pattern(n):
 
 
 class Router:
-    def __init__(self, program, folder, service_port, certificates, listen_tls="", listen="", workers=2, settings=()):
+    def __init__(self, program, folder, service_port, certificates, listen_tls="", listen="", workers=2, settings=(), status=""):
+        self.status = status
         self.port, self.plain_port = free_port(), free_port()
         self.log_path = tempfile.mktemp(prefix="log-", dir=folder)
         table = self.log_path + ".json"
@@ -134,7 +136,7 @@ class Router:
         state = self.log_path + ".state"
         os.makedirs(state)
         argv = [program, "--table=" + table, "--state-dir=" + state, "--certificates=" + certificates, "--workers=%d" % workers,
-                "--status=", "--listen-tls=127.0.0.1:%d%s" % (self.port, listen_tls),
+                "--status=" + status, "--listen-tls=127.0.0.1:%d%s" % (self.port, listen_tls),
                 "--listen=127.0.0.1:%d%s" % (self.plain_port, listen)] + ["--set=" + s for s in settings]
         self.log_file = open(self.log_path, "w")
         self.process = subprocess.Popen(argv, stdout=self.log_file, stderr=subprocess.STDOUT)
@@ -151,6 +153,13 @@ class Router:
     def log(self):
         with open(self.log_path) as f:
             return f.read()
+
+    def ask_status(self, target):
+        client = http.client.HTTPConnection("status")
+        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock.connect(self.status)
+        client.request("GET", target)
+        return client.getresponse().read()
 
     def stop(self):
         self.process.terminate()

@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Small scenes of a router's life that the long ones beside this file pass over.
+
+    test_life.py --programs=DIR"""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+from life import eventually, is_alive, router, services, table_of  # noqa: E402
+
+TABLE_LIMIT_S = 5  # within which an older generation has to serve a table, else it is killed
+SLOW = 40
+WHOLE = 4_000_000
+
+
+class Downloads:
+    """The service: /N gives N bytes; /tunnel switches to an echo."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    def serve(self, s):
+        data = b""
+        try:
+            while True:
+                while b"\r\n\r\n" not in data:
+                    more = s.recv(65536)
+                    if not more:
+                        return
+                    data += more
+                head, data = data.split(b"\r\n\r\n", 1)
+                path = head.split(b" ", 2)[1]
+                if path == b"/tunnel":
+                    s.sendall(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+                    while more := s.recv(65536):
+                        s.sendall(more)
+                    return
+                n = int(path[1:])
+                s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % n)
+                s.sendall(b"x" * n)
+        except OSError:
+            pass
+        finally:
+            s.close()
+
+
+def ask(port, path, extra=b""):
+    s = socket.create_connection(("127.0.0.1", port), 20)
+    s.sendall(b"GET %s HTTP/1.1\r\nHost: a.example\r\n%s\r\n" % (path, extra))
+    return s
+
+
+def an_older_generation_with_one_tunnel_takes_tables(program, service):
+    """One of its workers has ended, as it had no connection; the other one keeps the tunnel."""
+    with router(program, table_of({"1.0.0": [service]}), workers=2) as r:
+        r.start()
+        s = ask(r.port, b"/tunnel", b"Connection: upgrade\r\nUpgrade: echo\r\n")
+        assert b" 101 " in s.recv(4096)
+        first = r.main
+        r.must_reload()
+        time.sleep(0.5)
+        r.put_table(table_of({"1.0.1": [service]}))
+        time.sleep(TABLE_LIMIT_S + 1.5)
+        s.sendall(b"still there")
+        assert s.recv(64) == b"still there"
+        assert is_alive(first), r.log_tail()
+        s.close()
+        eventually("the older generation ends", lambda: (r.reap(), not r.alive(first))[1], 20)
+
+
+def whoever_reads_slowly_makes_room_for_others(program, service):
+    """The limit of what is kept cuts off those it is kept for, not whoever asks next."""
+    with router(program, table_of({"1.0.0": [service]}), workers=1,
+                settings=["[Limits]", "Buffered=2M", "[Timeouts]", "Body=60s"]) as r:
+        r.start()
+        slow = []
+        for _ in range(SLOW):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", r.port))
+            s.sendall(b"GET /%d HTTP/1.1\r\nHost: a.example\r\n\r\n" % (8 * WHOLE))
+            slow.append(s)
+        time.sleep(1)
+        for _ in range(5):
+            s, n = ask(r.port, b"/%d" % WHOLE, b"Connection: close\r\n"), 0
+            while more := s.recv(1 << 20):
+                n += len(more)
+            s.close()
+            assert n >= WHOLE, f"{n} of {WHOLE} bytes"
+        for s in slow:
+            s.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", required=True)
+    options = parser.parse_args()
+    program = os.path.join(options.programs, "routerd/stagecoach-routerd")
+    service = Downloads()
+    for scene in (an_older_generation_with_one_tunnel_takes_tables, whoever_reads_slowly_makes_room_for_others):
+        scene(program, service)
+        print("ok", scene.__name__, flush=True)
+
+
+main()
