@@ -36,6 +36,8 @@ enum field_flags {
     FIELD_OMIT_EMPTY =
         4, /* left out when it equals its fallback (a struct: when it is all left out); optional
                            * strings and lists always are */
+    FIELD_NOT_EMPTY =
+        8, /* a list that is given has something in it, where nothing would mean the opposite of absent */
 };
 
 /* True if the text is acceptable; `must` of the row then says what it must be. */

@@ -206,6 +206,8 @@ static int read_strv(
     struct path item_path = { .up = path };
     int result = check_size(r, path, f, v, "a list of strings");
 
+    if (result == 0 && json_size(v) == 0 && f->flags & FIELD_NOT_EMPTY)
+        return refuse_value(r, path, v, "a list with something in it");
     if (result < 0 || json_size(v) == 0)
         return result;
     char **items = xcalloc(json_size(v) + 1, sizeof(*items));

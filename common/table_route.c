@@ -35,6 +35,9 @@ static bool is_field_value(const char *s)
 
 bool table_is_method(const char *s)
 {
+    for (const char *c = s; *c; c++)
+        if (*c >= 'a' && *c <= 'z')
+            return false; /* "get" is another method, which nobody sends */
     return strlen(s) <= HTTP1_METHOD_MAX && http1_is_token(s, strlen(s)) && strcmp(s, "CONNECT") != 0 &&
         strcmp(s, "TRACE") != 0;
 }
@@ -89,9 +92,9 @@ static const struct field route_fields[] = {
     F_STRING(struct table_route, rewrite_prefix,  0, .check = name_is_path_prefix, .must = path_must),
     F_INT(struct table_route,    body_size,       FIELD_OMIT_EMPTY, -1, 0, .fallback = -1),
     F_INT(struct table_route,    timeout_ms,      FIELD_OMIT_EMPTY, 0, 86400000),
-    F_STRV(struct table_route,   methods,         0, .check = table_is_method,
-        .must = "a method other than CONNECT and TRACE", .max = TABLE_RULES_MAX),
-    F_STRV(struct table_route,   allow,           0, .check = network_is,
+    F_STRV(struct table_route,   methods,         FIELD_NOT_EMPTY, .check = table_is_method,
+        .must = "a method in capitals other than CONNECT and TRACE", .max = TABLE_RULES_MAX),
+    F_STRV(struct table_route,   allow,           FIELD_NOT_EMPTY, .check = network_is,
         .must = "a network such as 10.0.0.0/8", .max = TABLE_RULES_MAX),
     F_PAIRS(struct table_route,  error_pages,     0, .check = name_is_path_prefix, .must = "a path of a file",
         .check_key = is_error_status, .max = TABLE_RULES_MAX),

@@ -102,7 +102,7 @@ static int read_methods(
     json_for_each(item, v)
     {
         if (!json_is(item, JSON_STRING) || !table_is_method(json_string(item)))
-            return manifest_bad_item(rd, v, item, "a method other than CONNECT and TRACE");
+            return manifest_bad_item(rd, v, item, "a method in capitals other than CONNECT and TRACE");
         strv_push(methods, json_string(item));
     }
     return 0;

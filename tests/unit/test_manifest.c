@@ -229,7 +229,7 @@ static const struct { const char *name, *text, *expected; } bad[] = {
     { "field of ours",     WEB("\"routes\": [{\"route\": \"a.example\", \"request_headers\": [{\"set\": \"Host\", \"value\": \"x\"}]}]"), "stagecoach.json:5: a.example: request_headers: the field Host is the router's own" },
     { "hsts key",          WEB("\"routes\": [{\"route\": \"a.example\", \"hsts\": {\"age\": 1}}]"), "stagecoach.json:5: hsts.age: is not known here" },
     { "files of the host", WEB("\"routes\": [{\"route\": \"a.example\", \"files\": \"/etc\"}]"), "stagecoach.json:5: unknown key \"files\" in a route" },
-    { "method",            WEB("\"routes\": [{\"route\": \"a.example\", \"methods\": [\"TRACE\"]}]"), "stagecoach.json:5: each of \"methods\" must be a method other than CONNECT and TRACE, not \"TRACE\"" },
+    { "method",            WEB("\"routes\": [{\"route\": \"a.example\", \"methods\": [\"TRACE\"]}]"), "stagecoach.json:5: each of \"methods\" must be a method in capitals other than CONNECT and TRACE, not \"TRACE\"" },
     { "body size",         WEB("\"routes\": [{\"route\": \"a.example\", \"body_size\": \"lots\"}]"), "stagecoach.json:5: \"body_size\" must be a size from \"1\" to \"1T\", not \"lots\"" },
     { "route twice",       WEB("\"routes\": [\"a.example\",\n\"A.example/\"]"), "stagecoach.json:6: route \"a.example\" is there twice" },
     { "env list",          WEB("\"env\": [\"A=b\"]"), "stagecoach.json:5: \"env\" must be an object of at most 200 strings, not a list" },
