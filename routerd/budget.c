@@ -16,15 +16,15 @@ static size_t max_bytes(const struct worker *w)
     return (size_t)w->settings->buffered_bytes;
 }
 
-/* The one of the longest not looked at that keeps most. They go to the end of the list. */
-static struct conn_h1 *largest_h1(struct worker *w, size_t *ret_bytes)
+/* The one of the longest not looked at that weighs most. They go to the end of the list. */
+static struct conn_h1 *heaviest_h1(struct worker *w, uint64_t *ret_weight)
 {
     struct conn_h1 *found = NULL, *last = list_last(&w->conns, struct conn_h1, link), *c;
     for (unsigned i = 0; i < LOOKED_AT_MAX && (c = list_first(&w->conns, struct conn_h1, link)); i++) {
-        size_t bytes = conn_h1_kept(c);
-        if (bytes > *ret_bytes) {
+        uint64_t weight = conn_h1_weight(c);
+        if (weight > *ret_weight) {
             found = c;
-            *ret_bytes = bytes;
+            *ret_weight = weight;
         }
         list_remove(&c->link);
         list_append(&w->conns, &c->link);
@@ -36,9 +36,9 @@ static struct conn_h1 *largest_h1(struct worker *w, size_t *ret_bytes)
 
 static bool cut_off_one(struct worker *w)
 {
-    size_t bytes = 0;
-    struct conn_h1 *h1 = largest_h1(w, &bytes);
-    struct conn_h2 *h2 = conn_h2_largest(w, LOOKED_AT_MAX, &bytes);
+    uint64_t weight = 0;
+    struct conn_h1 *h1 = heaviest_h1(w, &weight);
+    struct conn_h2 *h2 = conn_h2_heaviest(w, LOOKED_AT_MAX, &weight);
     if (h2)
         conn_h2_close(h2);
     else if (h1)

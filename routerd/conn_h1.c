@@ -369,10 +369,12 @@ void conn_h1_close(struct conn_h1 *c)
     worker_check_room(worker);
 }
 
-size_t conn_h1_kept(const struct conn_h1 *c)
+uint64_t conn_h1_weight(const struct conn_h1 *c)
 {
     const struct exchange *ex = c->exchange;
-    return c->out.bytes + (c->in ? c->in->end - c->in->start : 0) + (ex ? ex->out.bytes : 0);
+    int64_t now_us = worker_now_us(c->worker);
+    return budget_weight(c->out.bytes, now_us, c->out_since_us) + (c->in ? c->in->end - c->in->start : 0) +
+        (ex ? ex->out.bytes : 0);
 }
 
 void conn_h1_cut_off(struct conn_h1 *c)

@@ -42,6 +42,7 @@ struct conn_h1 {
     struct http1_body body; /* of the request */
     uint64_t body_bytes;
     int64_t window_bytes, moved_bytes;
+    int64_t out_since_us; /* something waits in `out` */
     uint32_t n_requests;
     uint8_t state; /* enum conn_state */
     uint8_t minor;
@@ -63,8 +64,8 @@ void conn_h1_take(struct worker *worker, struct wire *from, const struct forward
 void conn_h1_close(struct conn_h1 *conn);
 /* Of content that came, and of answers that the client has really got: what the rate of a body is judged by. */
 int64_t conn_h1_moved(const struct conn_h1 *conn);
-/* Bytes that it makes the worker keep, its request's among them. */
-size_t conn_h1_kept(const struct conn_h1 *conn);
+/* Of what it makes the worker keep, its request's among it (budget.h). */
+uint64_t conn_h1_weight(const struct conn_h1 *conn);
 /* Closes it so that what it got does not look whole. */
 void conn_h1_cut_off(struct conn_h1 *conn);
 bool conn_h1_is_idle(const struct conn_h1 *conn);

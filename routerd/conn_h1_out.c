@@ -44,6 +44,7 @@ static bool put(struct conn_h1 *c, const struct iovec *parts, int n)
         return false;
     }
     if (!waits) {
+        c->out_since_us = worker_now_us(worker);
         c->window_bytes = conn_h1_moved(c);
         wheel_set(&worker->wheel, &c->deadline, worker->settings->body_ms);
     }

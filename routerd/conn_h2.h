@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct conn_h2;
 struct forward;
@@ -20,9 +21,9 @@ void conn_h2_drain(struct conn_h2 *c);
 /* At once; exchanges are aborted. */
 void conn_h2_close(struct conn_h2 *c);
 
-/* The one of at most `max`, those that were not looked at for longest, that makes the worker keep most, and more than
- * *ret_bytes; NULL: none. */
-struct conn_h2 *conn_h2_largest(struct worker *worker, unsigned max, size_t *ret_bytes);
+/* The one of at most `max`, those that were not looked at for longest, that weighs most (budget.h), and more than
+ * *ret_weight; NULL: none. */
+struct conn_h2 *conn_h2_heaviest(struct worker *worker, unsigned max, uint64_t *ret_weight);
 
 /* All of a worker's. idle_only: those without a request. */
 void conn_h2_close_all(struct worker *worker, bool idle_only);

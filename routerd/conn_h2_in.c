@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/conn_h2_state.h"
 
-#include "routerd/budget.h"
-
 #include <string.h>
 
+#include "routerd/budget.h"
 #include "routerd/conn_h1.h"
 #include "routerd/conn_h2.h"
 #include "routerd/settings.h"

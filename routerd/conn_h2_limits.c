@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "routerd/conn_h2_state.h"
 
+#include "routerd/budget.h"
 #include "routerd/conn_h1.h"
 #include "routerd/conn_h2.h"
 #include "routerd/endpoint.h"
@@ -31,23 +32,24 @@ void conn_h2_earn(struct conn_h2 *c, int n)
         c->patience += n;
 }
 
-static size_t kept(const struct conn_h2 *c)
+static uint64_t weight(const struct conn_h2 *c)
 {
-    size_t bytes = c->out.bytes;
+    uint64_t sum = c->out.bytes;
     struct h2_stream *s;
     list_for_each (s, &c->streams, link)
-        bytes += s->out.bytes + s->early.bytes + (s->exchange ? s->exchange->out.bytes : 0);
-    return bytes;
+        sum += budget_weight(s->out.bytes, worker_now_us(c->worker), s->out_since_us) + s->early.bytes +
+            (s->exchange ? s->exchange->out.bytes : 0);
+    return sum;
 }
 
-struct conn_h2 *conn_h2_largest(struct worker *worker, unsigned max, size_t *ret_bytes)
+struct conn_h2 *conn_h2_heaviest(struct worker *worker, unsigned max, uint64_t *ret_weight)
 {
     struct conn_h2 *found = NULL, *last = list_last(&worker->h2_conns, struct conn_h2, link), *c;
     for (unsigned i = 0; i < max && (c = list_first(&worker->h2_conns, struct conn_h2, link)); i++) {
-        size_t bytes = kept(c);
-        if (bytes > *ret_bytes) {
+        uint64_t w = weight(c);
+        if (w > *ret_weight) {
             found = c;
-            *ret_bytes = bytes;
+            *ret_weight = w;
         }
         list_remove(&c->link);
         list_append(&worker->h2_conns, &c->link);

@@ -169,8 +169,10 @@ static void put(struct h2_stream *s, const struct iovec *parts, int n, bool end)
         return;
     if (!budget_allows(c->worker))
         conn_h2_reset(s, NGHTTP2_INTERNAL_ERROR);
-    else if (!waited)
+    else if (!waited) {
+        s->out_since_us = worker_now_us(c->worker);
         conn_h2_arm(s);
+    }
 }
 
 /* --- heads ----------------------------------------------------------------------------------------------- */

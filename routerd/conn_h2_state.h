@@ -79,6 +79,7 @@ struct h2_stream {
     uint64_t body_left, body_bytes; /* of the request; body_left with has_length */
     uint32_t unconsumed;            /* content whose window the client has not got back */
     int64_t window_bytes, moved_bytes;
+    int64_t out_since_us;    /* something waits in `out` */
     int64_t conn_bytes;      /* of the connection, when the window began */
     struct queue early;      /* of a tunnel that does not stand yet */
     struct queue out;        /* content of the answer that its windows have no room for */

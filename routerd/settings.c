@@ -58,7 +58,7 @@ static const struct option_row rows[] = {
     { "Limits",   "IdlePerEndpoint",  OPTION_INT,      AT(idle_per_endpoint), 0, 1000, "64",
       "Idle connections that a worker keeps to an endpoint." },
     { "Limits",   "Buffered",         OPTION_SIZE,     AT(buffered_bytes),  1048576, 0, "64M",
-      "What a worker keeps in all, for slow readers and of requests that are not whole; above it the one who needs more is closed." },
+      "What a worker keeps in all, for slow readers and of requests that are not whole; above it those who make it keep most are cut off." },
     { "Timeouts", "Head",             OPTION_DURATION, AT(head_ms),         100, 3600000, "10s",
       "From the first byte of a request to the end of its head." },
     { "Timeouts", "Idle",             OPTION_DURATION, AT(idle_ms),         100, 86400000, "60s",

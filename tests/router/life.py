@@ -146,6 +146,7 @@ class Router:
         self.epoch += 1
         with open(self.table_path + ".new", "w") as f:
             json.dump(dict(table, format=1, epoch=self.epoch), f)
+        self.put_at = time.time()
         os.rename(self.table_path + ".new", self.table_path)
 
     # --- what systemd does
