@@ -246,7 +246,8 @@ static void say_problem(struct source *s, const struct error *err, const char *r
     str_set(&s->problem, err->text);
 }
 
-static void reload(struct source *s)
+/* first: the directory is read for the first time, and what is fine goes without saying. */
+static void reload(struct source *s, bool first)
 {
     struct tls_certificate *c;
     struct error err;
@@ -260,8 +261,8 @@ static void reload(struct source *s)
         str_set(&s->problem, NULL);
     if (s->certificate)
         log_info(NULL, "certificate %s: replaced", s->label);
-    else
-        log_debug(NULL, "certificate %s: read", s->label);
+    else if (!first)
+        log_info(NULL, "certificate %s: new", s->label);
     tls_certificate_unref(s->certificate);
     s->certificate = c;
     s->warned = (wall_t){ 0 };
@@ -388,7 +389,7 @@ static bool read_directory(struct certs *certs)
             continue;
         s->seen = true;
         if (take_marks(s)) {
-            reload(s);
+            reload(s, !certs->index);
             changed = true;
         }
     }

@@ -235,8 +235,8 @@ static void final_head(struct exchange *ex, struct input *in)
         become_tunnel(ex);
     if (ex->assigned) {
         assign_print(&worker->routerd->cookie_key, ex->assignment, value);
-        snprintf(cookie, sizeof(cookie), ASSIGN_COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax",
-            value, ASSIGN_MAX_AGE_S);
+        snprintf(cookie, sizeof(cookie), ASSIGN_COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax%s",
+            value, ASSIGN_MAX_AGE_S, ex->client_tls ? "; Secure" : "");
     }
     if (ex->head != ex->head_block && ex->head_sent == ex->head_len) {
         free(ex->head);

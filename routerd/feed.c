@@ -81,6 +81,11 @@ static int load(struct feed *feed, struct error *err)
     r = compile_text(feed, strbuf_str(&text), text.len, &table, err);
     if (r < 0)
         return error_prefix(err, "%s", feed->path);
+    /* A hub may have no routes yet; who writes a file has forgotten them. */
+    if (table->n_routes == 0) {
+        routerd_drop(feed->routerd, table);
+        return error_set(err, -EINVAL, "%s: \"routes\" has no route: nobody would be answered", feed->path);
+    }
     log_info(NULL, "%s: epoch %" PRId64 ", routes %u, services %u", feed->path, table->epoch, table->n_routes,
         table->n_services);
     routerd_serve(feed->routerd, table);

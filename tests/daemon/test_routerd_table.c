@@ -306,6 +306,7 @@ static void an_invalid_table_is_refused_whole(void **state)
         "{",
         "{\"format\":1}x",
         "{\"format\":99,\"routes\":[],\"services\":[]}",
+        "{\"format\":1,\"epoch\":9}",
         "{\"format\":1,\"epoch\":9,\"unknown\":1,\"routes\":[],\"services\":[]}",
         "{\"format\":1,\"epoch\":9,\"routes\":[{\"host\":\"*\",\"service\":\"nobody\"}],\"services\":[]}",
         "{\"format\":1,\"epoch\":9,\"routes\":[],\"services\":[{\"name\":\"web\",\"releases\":[{\"version\":"

@@ -8,6 +8,7 @@
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -278,6 +279,19 @@ def a_wrong_ocsp_response_is_not(lab, r):
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------
+
+
+def an_assignment_over_tls_stays_there(lab, r):
+    """Its cookie is Secure; over plain HTTP it could not be kept so."""
+    two = lab.router(lab.certificates, releases=2)
+    request = b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % NAME.encode()
+    with lab.context().wrap_socket(socket.create_connection(("127.0.0.1", two.port), 10), server_hostname=NAME) as s:
+        s.sendall(request)
+        answer = b"".join(iter(lambda: s.recv(65536), b""))
+    assert re.search(rb"\r\nSet-Cookie: stagecoach-assign=[^\r]*; Secure\r\n", answer), answer[:600]
+    answer = talk(two.plain_port, request)
+    assert b"\r\nSet-Cookie: stagecoach-assign=" in answer and b"Secure" not in answer, answer[:600]
+    assert two.stop() == 0
 
 
 def bodies_pass_whole(lab, r):

@@ -125,14 +125,15 @@ def pattern(n):
 
 
 class Router:
-    def __init__(self, program, folder, service_port, certificates, listen_tls="", listen="", workers=2, settings=(), status=""):
+    def __init__(self, program, folder, service_port, certificates, listen_tls="", listen="", workers=2, settings=(), status="", releases=1):
         self.status = status
         self.port, self.plain_port = free_port(), free_port()
         self.log_path = tempfile.mktemp(prefix="log-", dir=folder)
         table = self.log_path + ".json"
         with open(table, "w") as f:
             json.dump({"format": 1, "routes": [{"host": "*", "service": "web"}], "services": [{"name": "web", "releases": [
-                {"version": "1.0.0", "weight": 1, "endpoints": [{"address": "127.0.0.1:%d" % service_port}]}]}]}, f)
+                {"version": "1.0.%d" % i, "weight": 1, "endpoints": [{"address": "127.0.0.1:%d" % service_port}]}
+                for i in range(releases)]}]}, f)
         state = self.log_path + ".state"
         os.makedirs(state)
         argv = [program, "--table=" + table, "--state-dir=" + state, "--certificates=" + certificates, "--workers=%d" % workers,
