@@ -386,6 +386,7 @@ static void divide(const struct table_service *service, int64_t total, struct sh
 void table_ranges_from_weights(struct table_service *service)
 {
     int64_t total = 0, next = 0;
+    bool rests = service->n_releases == 1 && service->releases[0].weight == 0;
 
     for (size_t i = 0; i < service->n_releases; i++)
         total += service->releases[i].weight > 0 ? service->releases[i].weight : 0;
@@ -405,4 +406,7 @@ void table_ranges_from_weights(struct table_service *service)
         release->ranges[0] = (struct table_range){ .first = next, .last = next + shares[i].width - 1 };
         next += shares[i].width;
     }
+    /* The only release, and it is not to serve: without a word it would, when a table by hand is read again. */
+    if (rests)
+        service->releases[0].weight = 0;
 }
