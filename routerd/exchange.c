@@ -322,7 +322,8 @@ void exchange_arm(struct exchange *ex)
         ms = s->answer_ms;
         break;
     case EXCHANGE_TUNNEL:
-        ms = s->tunnel_ms;
+        /* Most clients that end their direction are gone, and not every service answers that with its own end. */
+        ms = ex->end_shut && s->tunnel_ms > EXCHANGE_HALF_TUNNEL_MS ? EXCHANGE_HALF_TUNNEL_MS : s->tunnel_ms;
         break;
     default:
         return;

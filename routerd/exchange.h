@@ -28,6 +28,7 @@
 #define EXCHANGE_CONTENT_IOV       10   /* parts of content in one write */
 #define EXCHANGE_LOOK_MS           500  /* while asking: is the endpoint's host still there? */
 #define EXCHANGE_READS_MAX         8    /* of 128 kB in one turn */
+#define EXCHANGE_HALF_TUNNEL_MS    5000 /* silence of the endpoint once the client has ended its direction */
 #define EXCHANGE_TEXT_MAX          1536 /* what the log may say of a request */
 #define EXCHANGE_TARGET_SHORT      256  /* where no access log asks for more */
 

@@ -40,6 +40,7 @@ static void shut_if_due(struct exchange *ex)
     if (ex->state == EXCHANGE_TUNNEL && ex->request_whole && !ex->end_shut && all_sent(ex)) {
         ex->end_shut = true;
         wire_shutdown_write(&ex->up->wire);
+        exchange_arm(ex);
     }
 }
 

@@ -19,6 +19,7 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "routerd/conn_h1.h"
+#include "routerd/exchange.h"
 
 /* One routerd between a client and a service that the test plays itself, byte by byte: what becomes of connections when
  * somebody is slow, goes away, or sends much. */
@@ -233,6 +234,35 @@ static void bytes_and_a_reset_in_a_tunnel_end_it(void **state)
         n += (size_t)r;
     assert_true(is_readable(client, 0)); /* the end came, not the time-out */
     close(client);
+}
+
+/* A service that does not end its direction when the client does keeps nothing open for long, but may still speak. */
+static void a_tunnel_that_its_client_has_left_ends(void **state)
+{
+    static const char upgrade[] = "GET / HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    static const char switching[] =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    int client = client_open(router->port);
+    char byte;
+    client_send(client, upgrade);
+    int service = service_begin();
+    send_all(service, switching, sizeof(switching) - 1);
+    struct answer a = client_read(client, true);
+    assert_int_equal(a.status, 101);
+    answer_done(&a);
+    shutdown(client, SHUT_WR);
+    assert_true(is_readable(service, WAIT_MS));
+    assert_int_equal(recv(service, &byte, 1, 0), 0);
+    for (int i = 0; i < 3; i++) {
+        sleep_ms(EXCHANGE_HALF_TUNNEL_MS / 2);
+        send_all(service, "x", 1);
+        assert_true(is_readable(client, WAIT_MS));
+        assert_int_equal(recv(client, &byte, 1, 0), 1);
+    }
+    assert_true(is_readable(client, 3 * EXCHANGE_HALF_TUNNEL_MS));
+    assert_true(recv(client, &byte, 1, 0) <= 0);
+    close(client);
+    close(service);
 }
 
 /* --- slow ones ------------------------------------------------------------------------------------------- */
@@ -659,6 +689,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_inside_its_answer_ends_the_request),
         cmocka_unit_test(a_service_that_resets_inside_its_answer_resets_the_client),
         cmocka_unit_test(bytes_and_a_reset_in_a_tunnel_end_it),
+        cmocka_unit_test(a_tunnel_that_its_client_has_left_ends),
         cmocka_unit_test(a_slow_reader_that_moves_is_not_cut_off),
         cmocka_unit_test(a_second_piece_of_a_body_is_passed_on_soon),
         cmocka_unit_test(what_follows_a_refused_body_is_read_away),
