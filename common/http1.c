@@ -37,6 +37,20 @@ __extension__ const uint8_t http1_chars[256] = {
 #undef H
 #undef U
 
+static unsigned char plain(char c)
+{
+    return c == '_' ? '-' : c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : (unsigned char)c;
+}
+
+bool http1_is_alike(const char *a, const char *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (plain(a[i]) != plain(b[i]))
+            return false;
+    }
+    return true;
+}
+
 bool http1_is_token(const char *s, size_t len)
 {
     for (size_t i = 0; i < len; i++) {

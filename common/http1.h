@@ -210,6 +210,8 @@ bool http1_list_next(struct http1_slice *list, struct http1_slice *ret);
 bool http1_cookie_get(struct http1_slice cookies, const char *name, struct http1_slice *ret);
 bool http1_method_is_idempotent(enum http1_method id); /* 9110 9.2.2; OTHER is not */
 bool http1_is_token(const char *s, size_t len);
+/* The same name to those who fold case and, as CGI does, read '-' and '_' as one. */
+bool http1_is_alike(const char *a, const char *b, size_t len);
 bool http1_is_field_value(const char *s, size_t len);
 
 /* --- bodies ------------------------------------------------------------------------------------------------

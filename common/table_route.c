@@ -212,14 +212,11 @@ static const char *const not_in_requests[] = { "Forwarded", "Max-Forwards", "Via
 /* '_' for '-' is the same name to many a reader. */
 static bool is_named(const char *const *names, const char *name)
 {
-    for (; *names; names++) {
-        size_t i = 0;
-        while ((*names)[i] &&
-            tolower((unsigned char)(*names)[i]) == tolower((unsigned char)(name[i] == '_' ? '-' : name[i])))
-            i++;
-        if (!(*names)[i] && !name[i])
+    size_t len = strlen(name);
+
+    for (; *names; names++)
+        if (strlen(*names) == len && http1_is_alike(*names, name, len))
             return true;
-    }
     return false;
 }
 

@@ -61,14 +61,7 @@ static int add_joined(struct http1_out *out, const struct http1_head *head, enum
 static bool is_forwarding_name(const struct http1_field *f)
 {
     static const char prefix[] = "x-forwarded-";
-    if (f->name_len < sizeof(prefix) || (f->name[0] | 0x20) != 'x')
-        return false;
-    for (size_t i = 0; i < sizeof(prefix) - 1; i++) {
-        char c = f->name[i] == '_' ? '-' : f->name[i];
-        if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != prefix[i])
-            return false;
-    }
-    return true;
+    return f->name_len >= sizeof(prefix) && http1_is_alike(f->name, prefix, sizeof(prefix) - 1);
 }
 
 /* --- requests -------------------------------------------------------------------------------------------- */

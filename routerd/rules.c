@@ -83,26 +83,11 @@ void rules_add_value(struct http1_out *out, const struct rule_value *value, cons
         add_part(out, &value->parts[i], values);
 }
 
-/* '_' for '-' is the same name to many a reader (CGI). */
-static unsigned char plain(char c)
-{
-    return c == '_' ? '-' : (unsigned char)tolower((unsigned char)c);
-}
-
-static bool is_same_name(const char *a, const char *b, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (plain(a[i]) != plain(b[i]))
-            return false;
-    }
-    return true;
-}
-
 bool rules_hide(const struct rule_fields *fields, const struct http1_field *f)
 {
     for (uint32_t i = 0; i < fields->n; i++) {
         const struct rule_field *row = &fields->rows[i];
-        if (row->hides && row->name_len == f->name_len && is_same_name(row->name, f->name, f->name_len))
+        if (row->hides && row->name_len == f->name_len && http1_is_alike(row->name, f->name, f->name_len))
             return true;
     }
     return false;
