@@ -16,6 +16,7 @@
 #include "common/strbuf.h"
 
 #define SCHEMA_DEPTH_MAX  JSON_DEPTH_MAX
+#define SCHEMA_FIELDS_MAX 64     /* of one struct */
 #define SCHEMA_STRING_MAX 65536  /* default cap of a string, bytes */
 #define SCHEMA_LIST_MAX   100000 /* default cap of a list, items */
 

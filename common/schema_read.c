@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/nearest.h"
 
 /* --- where in the object something is, for messages ------------------------------------------------------ */
 
@@ -68,6 +69,20 @@ static int refuse_value(
     va_end(args);
     json_describe(value, &shown);
     return refuse(r, path, value, "must be %s, not %s", what.text, strbuf_str(&shown));
+}
+
+static int refuse_unknown(
+    struct reader *r, const struct path *path, const struct json *member, const struct schema *schema)
+{
+    const char *known[SCHEMA_FIELDS_MAX + 1], *near;
+
+    for (size_t i = 0; i < schema->n_fields; i++)
+        known[i] = schema->fields[i].name;
+    known[schema->n_fields] = NULL;
+    near = nearest_word(path->name, known);
+    if (near)
+        return refuse(r, path, member, "is not known here, did you mean \"%s\"?", near);
+    return refuse(r, path, member, "is not known here");
 }
 
 static size_t most_items(const struct field *f)
@@ -285,7 +300,7 @@ static int read_object(struct reader *r, const struct path *path, const struct s
 {
     uint64_t seen = 0;
 
-    assert(schema->n_fields <= 64);
+    assert(schema->n_fields <= SCHEMA_FIELDS_MAX);
     if (value && !json_is(value, JSON_OBJECT))
         return refuse_value(r, path, value, "an object");
     schema_set_fallbacks(schema, obj);
@@ -297,7 +312,7 @@ static int read_object(struct reader *r, const struct path *path, const struct s
             i++;
         if (i == schema->n_fields) {
             if (schema->strict)
-                return refuse(r, &member_path, member, "is not known here");
+                return refuse_unknown(r, &member_path, member, schema);
             continue;
         }
         if (json_is(member, JSON_NULL))

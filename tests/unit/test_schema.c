@@ -97,7 +97,7 @@ static const struct read_case cases[] = {
     { "struct missing", "{\"id\":\"abc\"}", NULL, "outer.inner: is missing" },
     { "missing inside", "{\"id\":\"abc\",\"inner\":{}}", NULL, "outer.inner.name: is missing" },
     { "unknown in a strict one", "{\"id\":\"abc\",\"inner\":{\"name\":\"web\",\"prot\":1}}", NULL,
-      "outer.inner.prot: is not known here" },
+      "outer.inner.prot: is not known here, did you mean \"port\"?" },
     { "unknown key is printable", "{\"id\":\"abc\",\"inner\":{\"a\\u001bb\":1}}", NULL,
       "outer.inner.a\\x1bb: is not known here" },
     { "too short", "{\"id\":\"a\"," INNER "}", NULL, "outer.id: must be at least 2 bytes long, not 1" },

@@ -32,7 +32,7 @@ static const struct refusal_case refusals[] = {
     { "later format",    "{'format':2}",              "table.format: must be a whole number from 1 to 1, not 2" },
     { "unknown key",     "{'format':1,\n'rules':[]}", "line 2: table.rules: is not known here" },
     { "unknown key in a release", WEB("{'version':'1.0.0','wieght':1}"),
-      "table.services[0].releases[0].wieght: is not known here" },
+      "table.services[0].releases[0].wieght: is not known here, did you mean \"weight\"?" },
     { "unknown key in an endpoint", WEB("{'version':'1.0.0','endpoints':[{'address':'10.0.0.1:80','backup':true}]}"),
       "table.services[0].releases[0].endpoints[0].backup: is not known here" },
     { "bad service name", TABLE("{'name':'We'}"),     "table.services[0].name: must be the name of a service, not \"We\"" },
