@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "common/mem.h"
 #include "common/metrics.h"
+#include "common/names.h"
 #include "routerd/endpoint.h"
 #include "routerd/metrics_router.h"
 #include "routerd/routerd.h"
@@ -214,7 +215,7 @@ static void put_endpoint(
 {
     struct subject s = { .name = name };
     struct counts counts = { 0 };
-    char service[LABEL_MAX];
+    char service[NAME_SERVICE_MAX + 1];
     size_t n = strcspn(e->release, "@");
     if (f->kind != KIND_HEALTH)
         counts_add_endpoint(&counts, r->registry, e, loop_now(r->loop).us);
