@@ -150,7 +150,7 @@ static bool send_content(struct conn_h1 *c, char *data, size_t len)
     struct worker *worker = c->worker;
     struct http1_fault fault;
     struct content content;
-    const struct http1_head *trailers = NULL;
+    struct http1_head *trailers = NULL;
     size_t used = 0;
     int r = take_content(c, data, len, &used, &content, &fault);
     if (r == 0 && content.at_trailers) {

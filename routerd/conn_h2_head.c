@@ -53,11 +53,18 @@ static bool is_cookie(struct http1_slice name)
     return name.len == 6 && memcmp(name.ptr, "cookie", 6) == 0;
 }
 
+static bool is_head_method(struct http1_slice name, struct http1_slice value)
+{
+    return name.len == 7 && value.len == 4 && memcmp(name.ptr, ":method", 7) == 0 &&
+        memcmp(value.ptr, "HEAD", 4) == 0;
+}
+
 bool h2_head_add(
     struct h2_head *h, struct block_pool *pool, struct http1_slice name, struct http1_slice value)
 {
     struct record r = { (uint32_t)name.len, (uint32_t)value.len };
     h->size += name.len + value.len + H2_HEAD_FIELD_COST;
+    h->asks_head |= is_head_method(name, value);
     if (h->size > h->max) {
         h->too_large = true;
         return h->size <= H2_HEAD_FLOOD_TIMES * h->max;

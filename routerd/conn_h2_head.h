@@ -23,6 +23,7 @@ struct h2_head {
     size_t cookie_bytes; /* of all crumbs, joined */
     unsigned n_cookies;
     bool too_large; /* and so not kept whole */
+    bool asks_head; /* :method is HEAD, whatever is wrong beside it */
 };
 
 /* max: HeadSize=, or the like for trailers. */

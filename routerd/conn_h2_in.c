@@ -27,7 +27,7 @@ void conn_h2_give_credit(struct h2_stream *s)
     conn_h2_touch(c);
 }
 
-void conn_h2_send_gathered(struct conn_h2 *c, bool end, const struct http1_head *trailers)
+void conn_h2_send_gathered(struct conn_h2 *c, bool end, struct http1_head *trailers)
 {
     struct h2_stream *s = c->gather;
     int n = c->n_parts;
@@ -94,7 +94,7 @@ static void end_receiving(struct h2_stream *s)
     s->request_ended = true;
 }
 
-static void end_content(struct h2_stream *s, const struct http1_head *trailers)
+static void end_content(struct h2_stream *s, struct http1_head *trailers)
 {
     end_receiving(s);
     if (!s->exchange)
@@ -199,6 +199,7 @@ static void on_request(struct conn_h2 *c, struct h2_stream *s, bool ends)
     struct http1_fault fault;
     enum http1_result r =
         h2_head_request(&c->head, &worker->blocks, &request, &worker->limits, &worker->head, &fault);
+    s->asks_head = c->head.asks_head;
     if (ends)
         end_receiving(s);
     c->n_requests++;

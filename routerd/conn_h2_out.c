@@ -316,7 +316,7 @@ void conn_h2_refuse(struct h2_stream *s, const struct http1_fault *fault)
     struct answer_extra extra = { .tls = s->conn->forward.tls };
     struct iovec part;
     s->refused = true;
-    int n = worker_own_answer(worker, &own, HTTP1_METHOD_OTHER, &part);
+    int n = worker_own_answer(worker, &own, s->asks_head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER, &part);
     answer(s, &worker->answer, &extra, &part, n, true);
 }
 

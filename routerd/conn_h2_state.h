@@ -73,6 +73,7 @@ struct h2_stream {
     bool asleep;        /* nghttp2 was told that there is nothing to send */
     bool tunnel;        /* an extended CONNECT */
     bool refused;       /* the answer is the connection's own */
+    bool asks_head;     /* no content may follow the answer */
     bool lingers;       /* all is answered; what of the request still comes is read for a while */
     int64_t linger_bytes;
     bool has_length;
@@ -179,7 +180,7 @@ void conn_h2_on_deadline(struct wheel_node *node);
 
 void conn_h2_in_callbacks(nghttp2_session_callbacks *callbacks);
 /* What was gathered goes to the exchange. */
-void conn_h2_send_gathered(struct conn_h2 *c, bool end, const struct http1_head *trailers);
+void conn_h2_send_gathered(struct conn_h2 *c, bool end, struct http1_head *trailers);
 /* The client may send as much again as the exchange has taken. */
 void conn_h2_give_credit(struct h2_stream *s);
 void conn_h2_send_early(struct h2_stream *s);

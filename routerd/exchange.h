@@ -156,9 +156,10 @@ struct exchange {
 struct exchange *exchange_new(struct worker *worker, const struct client_ops *ops, void *client);
 bool exchange_begin(struct exchange *ex, const struct http1_head *head, const struct forward *forward);
 
-/* Content from the client (NULL, 0: none), `end` when that was all. The first call sends the head too. */
+/* Content from the client (NULL, 0: none), `end` when that was all. The first call sends the head too. Trailers that the
+ * route removes are taken out of *trailers. */
 void exchange_send(
-    struct exchange *ex, const struct iovec *content, int n, bool end, const struct http1_head *trailers);
+    struct exchange *ex, const struct iovec *content, int n, bool end, struct http1_head *trailers);
 bool exchange_wants_content(const struct exchange *ex);
 /* No endpoint has it yet: a client that hangs up now has not asked anybody. */
 static inline bool exchange_is_waiting(const struct exchange *ex)

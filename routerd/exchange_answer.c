@@ -256,6 +256,7 @@ static void final_head(struct exchange *ex, struct input *in)
         .release = ex->release,
         .scratch = worker->rule_values,
         .cookie = ex->assigned ? cookie : NULL,
+        .date = worker_date(worker),
         .upgrade = upgrade,
         .tls = ex->client_tls };
     ex->ops->answer(ex->client, head, &extra, parts, n, whole > 0);

@@ -120,7 +120,7 @@ static int frame(struct exchange *ex, struct iovec *parts, const struct iovec *c
 }
 
 void exchange_send(
-    struct exchange *ex, const struct iovec *content, int n, bool end, const struct http1_head *trailers)
+    struct exchange *ex, const struct iovec *content, int n, bool end, struct http1_head *trailers)
 {
     struct iovec parts[UP_IOV];
     char chunk_head[HTTP1_CHUNK_HEAD_MAX];
@@ -129,7 +129,7 @@ void exchange_send(
         return;
     }
     if (trailers && ex->rules)
-        rules_hide_trailers(&ex->rules->request, (struct http1_head *)(uintptr_t)trailers);
+        rules_hide_trailers(&ex->rules->request, trailers);
     int k = frame(ex, parts, content, n, end, trailers, chunk_head);
     ex->request_whole |= end;
     bool later = ex->state == EXCHANGE_PICKING || ex->state == EXCHANGE_CONNECTING || ex->out.bytes > 0;

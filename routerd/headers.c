@@ -299,6 +299,16 @@ static struct rules_values answer_values(const struct answer_extra *extra)
         .tls = extra->tls };
 }
 
+static bool lacks_date(
+    const struct http1_head *head, const struct answer_extra *extra, const struct rule_fields *rules)
+{
+    static const struct http1_field date = { .name = "Date", .name_len = sizeof("Date") - 1 };
+    if (!extra->date || head->status < 200)
+        return false;
+    const struct http1_field *f = http1_find(head, HTTP1_FIELD_DATE);
+    return (!f || f->listed) && !(rules && rules_hide(rules, &date));
+}
+
 void headers_answer(struct http1_out *out, const struct http1_head *head, const struct answer_style *style)
 {
     const struct rule_fields *rules = answer_rules(&style->extra);
@@ -317,6 +327,8 @@ void headers_answer(struct http1_out *out, const struct http1_head *head, const 
         struct rules_values values = answer_values(&style->extra);
         add_rule_fields(out, rules, &values);
     }
+    if (lacks_date(head, &style->extra, rules))
+        http1_out_field_str(out, "Date", style->extra.date);
     if (style->extra.cookie)
         http1_out_field_str(out, "Set-Cookie", style->extra.cookie);
     if (style->framing == ANSWER_CHUNKED)
@@ -349,6 +361,17 @@ static bool add_one(struct http1_field *ret, int *n, int max, const struct http1
         return false;
     ret[(*n)++] = *field;
     return true;
+}
+
+static bool add_own(
+    struct http1_field *ret, int *n, int max, enum http1_field_id id, const char *name, const char *value)
+{
+    return add_one(ret, n, max,
+        &(struct http1_field){ .name = name,
+            .name_len = (uint16_t)strlen(name),
+            .value = value,
+            .value_len = (uint32_t)strlen(value),
+            .id = (uint8_t)id });
 }
 
 /* Values that are not plain text are put together in the scratch memory. */
@@ -400,10 +423,9 @@ int headers_answer_fields(
     }
     if (rules && !add_rules(ret, &n, max, rules, extra))
         return -1;
-    struct http1_field cookie = { .name = "Set-Cookie",
-        .name_len = sizeof("Set-Cookie") - 1,
-        .value = extra->cookie,
-        .value_len = extra->cookie ? (uint32_t)strlen(extra->cookie) : 0,
-        .id = HTTP1_FIELD_SET_COOKIE };
-    return extra->cookie && !add_one(ret, &n, max, &cookie) ? -1 : n;
+    if (lacks_date(head, extra, rules) && !add_own(ret, &n, max, HTTP1_FIELD_DATE, "Date", extra->date))
+        return -1;
+    if (extra->cookie && !add_own(ret, &n, max, HTTP1_FIELD_SET_COOKIE, "Set-Cookie", extra->cookie))
+        return -1;
+    return n;
 }

@@ -65,6 +65,7 @@ struct answer_extra {
     const struct match_release *release;
     char *scratch;      /* HEADERS_SCRATCH bytes for values that headers_answer_fields makes */
     const char *cookie; /* a Set-Cookie value of our own, or NULL */
+    const char *date;   /* for a final answer that came without (9110 6.6.1); NULL: none is added */
     bool upgrade;       /* 101: a tunnel follows, Connection and Upgrade pass */
     bool tls;           /* of the client's connection */
 };

@@ -196,10 +196,16 @@ static inline int64_t worker_now_us(const struct worker *worker)
 {
     return loop_now(worker->loop).us;
 }
+/* What Date says of an answer made now. */
+static inline const char *worker_date(struct worker *worker)
+{
+    own_answer_set_time(&worker->own, loop_wall(worker->loop).us / CLOCK_US_PER_S);
+    return worker->own.date;
+}
 /* Makes worker->answer; returns how many parts of content there are. */
 static inline int worker_own_answer(
     struct worker *worker, const struct own_answer *own, enum http1_method method, struct iovec *content)
 {
-    own_answer_set_time(&worker->own, loop_wall(worker->loop).us / CLOCK_US_PER_S);
+    (void)worker_date(worker);
     return own_answer_make(own, method, &worker->own, &worker->answer, content);
 }

@@ -287,7 +287,8 @@ static void a_slow_reader_that_moves_is_not_cut_off(void **state)
     int client = client_open_small(4096);
     client_send(client, GET("/"));
     int service = service_begin();
-    char *head = xasprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
+    char *head = xasprintf(
+        "HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov 2026 07:00:00 GMT\r\nContent-Length: %d\r\n\r\n", SIZE);
     size_t head_len = strlen(head), got = 0, sent = 0;
     char *content = pattern(SIZE), block[65536];
     send_all(service, head, head_len);

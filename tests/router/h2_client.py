@@ -339,6 +339,8 @@ class Service:
         elif path == '/fields':
             fields = b''.join(b'X-%d: %s\r\n' % (i, b'v' * 1000) for i in range(int(query)))
             s.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n' + fields + b'\r\nok')
+        elif path == '/dated':
+            s.sendall(b'HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov 2026 07:00:00 GMT\r\nContent-Length: 2\r\n\r\nok')
         elif path == '/slow':
             time.sleep(int(query) / 1000)
             self.say(s, b'slow')

@@ -239,6 +239,16 @@ def own_answers_are_like_others(router, service):
     check(a.status == 404 and a.ended and a.fields['content-type'].startswith('text/plain') and a.body, a)
     a = c.get('/x', method='HEAD', extra=[('x-stagecoach-version', '9.9.9')])
     check(a.status == 404 and a.body == b'' and a.ended, a)
+    for extra in ([('host', 'other.example')], [('x-bad', 'a\rb')], [(f'x-{i}', 'v' * 1000) for i in range(90)]):
+        a = c.get('/x', method='HEAD', extra=extra)
+        check(a.status in (400, 431) and a.body == b'' and a.ended and int(a.fields['content-length']) > 0, a)
+
+
+def what_no_service_dates_is_dated(router, service):
+    a = Client(router.port).get('/')
+    check(a.fields['date'].endswith(' GMT'), a)
+    a = Client(router.port).get('/dated')
+    check(a.fields['date'] == 'Sat, 21 Nov 2026 07:00:00 GMT', a)
 
 
 def pings_come_back(router, service):
@@ -453,7 +463,8 @@ TESTS = [
     head_has_a_length_and_no_content, answers_without_content, early_hints_pass, fields_of_one_hop_end,
     large_heads_of_answers_pass, trailers_of_an_answer, cut_answer_is_reset, answer_before_the_content, window_of_nothing_holds_content,
     windows_may_be_given_back_in_small_pieces, connection_window_holds_content, answers_overtake_each_other, hundred_streams,
-    streams_beyond_the_limit_are_refused, own_answers_are_like_others, pings_come_back, reset_ends_the_endpoints_work,
+    streams_beyond_the_limit_are_refused, own_answers_are_like_others,
+    what_no_service_dates_is_dated, pings_come_back, reset_ends_the_endpoints_work,
     websocket_by_extended_connect, websocket_data_may_come_early, refused_websocket_is_a_plain_answer,
     websocket_that_a_page_answers_is_refused, websocket_with_a_wrong_proof_is_refused, stopping_router_says_goaway_and_finishes,
     connection_ends_after_its_requests, idle_connections_end, slow_content_is_408,

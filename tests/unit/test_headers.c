@@ -110,6 +110,17 @@ static void a_style_decides_about_the_connection(void **state)
         "\r\nConnection: upgrade\r\nUpgrade: a, b\r\n"));
 }
 
+static void an_answer_without_date_gets_one(void **state)
+{
+    static const char now[] = "Sun, 29 Nov 2026 01:00:00 GMT";
+    const struct answer_style style = { .extra.date = now };
+    assert_string_equal(answer("HTTP/1.1 204 X\r\nA: b\r\n\r\n", &style),
+        "HTTP/1.1 204 X\r\nA: b\r\nDate: Sun, 29 Nov 2026 01:00:00 GMT\r\n\r\n");
+    assert_null(strstr(answer("HTTP/1.1 200 OK\r\ndate: then\r\nContent-Length: 0\r\n\r\n", &style), now));
+    assert_null(strstr(answer("HTTP/1.1 103 X\r\nLink: a\r\n\r\n", &style), "Date"));
+    assert_null(strstr(answer("HTTP/1.1 204 X\r\n\r\n", &(struct answer_style){ .close = true }), "Date"));
+}
+
 static void own_answers_are_whole(void **state)
 {
     static struct http1_head made, head;
@@ -177,6 +188,7 @@ int main(void)
         cmocka_unit_test(ipv6_and_tls_are_told),
         cmocka_unit_test(a_missing_host_is_the_services_name),
         cmocka_unit_test(a_style_decides_about_the_connection),
+        cmocka_unit_test(an_answer_without_date_gets_one),
         cmocka_unit_test(own_answers_are_whole),
         cmocka_unit_test(networks_hold_addresses),
     };
