@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -24,9 +25,10 @@
 /* One routerd between a client and a service that the test plays itself, byte by byte: what becomes of connections when
  * somebody is slow, goes away, or sends much. */
 
-#define HOST      "Host: web.example\r\n"
-#define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
-#define WAIT_MS   5000
+#define HOST           "Host: web.example\r\n"
+#define GET(path)      "GET " path " HTTP/1.1\r\n" HOST "\r\n"
+#define WAIT_MS        5000
+#define DELAYED_ACK_MS 40 /* the least of Linux */
 
 static struct router *router;
 static int listener;
@@ -344,6 +346,37 @@ static void a_second_piece_of_a_body_is_passed_on_soon(void **state)
         close(service);
     }
     assert_true(least_ms < LOOP_LATE_MS / 2);
+}
+
+/* By Nagle's algorithm a small piece waits until what went before is acknowledged, which the client's kernel puts off. */
+static void small_pieces_of_an_answer_wait_for_no_acknowledgement(void **state)
+{
+    enum { PAIRS = 20 };
+    int client = client_open(router->port);
+    client_send(client, GET("/"));
+    int service = service_begin();
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n";
+    char block[4096];
+    int at_once = 0;
+    send_all(service, head, sizeof(head) - 1);
+    assert_true(is_readable(client, WAIT_MS));
+    assert_true(recv(client, block, sizeof(block), 0) > 0);
+    for (int i = 0; i < PAIRS; i++) {
+        setsockopt(client, IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 }, sizeof(int));
+        int64_t began_ms = now_ms();
+        send_all(service, "a", 1);
+        sleep_ms(1);
+        send_all(service, "b", 1);
+        for (ssize_t got = 0, r; got < 2; got += r) {
+            assert_true(is_readable(client, WAIT_MS));
+            r = recv(client, block, sizeof(block), 0);
+            assert_true(r > 0);
+        }
+        at_once += now_ms() - began_ms < DELAYED_ACK_MS / 2;
+    }
+    assert_true(at_once > PAIRS / 4);
+    close(client);
+    close(service);
 }
 
 static void take_all(int fd)
@@ -693,6 +726,7 @@ int main(void)
         cmocka_unit_test(a_tunnel_that_its_client_has_left_ends),
         cmocka_unit_test(a_slow_reader_that_moves_is_not_cut_off),
         cmocka_unit_test(a_second_piece_of_a_body_is_passed_on_soon),
+        cmocka_unit_test(small_pieces_of_an_answer_wait_for_no_acknowledgement),
         cmocka_unit_test(what_follows_a_refused_body_is_read_away),
         cmocka_unit_test(an_early_answer_is_not_cut_by_the_rate_of_the_body),
         cmocka_unit_test(a_client_that_waits_for_100_is_not_too_slow),
