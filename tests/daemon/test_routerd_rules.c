@@ -44,12 +44,13 @@ static char *table_text(int64_t epoch)
         "{'host':'*','service':'web'},"
         "{'host':'s.x','service':'web','https':true,'hsts':{'max_age':60}},"
         "{'host':'t.x','service':'web','answer_headers':[{'set':'X-Frame-Options','value':'DENY'},"
-        "{'set':'X-Release','value':'$service@$version'},{'remove':'X-Version'}]},"
+        "{'set':'X-Release','value':'$service@$version'},{'remove':'X-Version'},{'remove':'X_Sum'}]},"
         "{'host':'r.x','path':'/shop','service':'web','strip_prefix':true,'request_headers':["
         "{'set':'X-Who','value':'$client'},{'remove':'Cookie'}]},"
         "{'host':'r.x','path':'/old','redirect':{'to':'https://new.x$uri','status':301},'rewrite_prefix':'/"
         "new'},"
-        "{'host':'l.x','service':'web','body_size':10,'methods':['GET','POST'],'timeout_ms':300},"
+        "{'host':'l.x','service':'web','body_size':10,'methods':['GET','POST'],'timeout_ms':300,"
+        "'answer_headers':[{'set':'X-Frame-Options','value':'DENY'}]},"
         "{'host':'p.x','service':'web','allow':['10.0.0.0/8']},"
         "{'host':'e.x','service':'dead','error_pages':{'5xx':'%s/5xx.html'}},"
         "{'host':'f.x','files':'%s/www'}],"
@@ -178,6 +179,27 @@ static void own_answers_follow_the_rules(void **state)
     answer_done(&a);
 }
 
+/* Where an answer is made or ends in another way than most. */
+static void fields_change_in_trailers_tunnels_and_late_refusals(void **state)
+{
+    struct answer a = ask_host("GET", "t.x", "/chunked", NULL);
+    assert_string_equal(strbuf_str(&a.content), "abcdefgh");
+    assert_null(strstr(strbuf_str(&a.trailers), "X-Sum"));
+    answer_done(&a);
+    int fd = client_open(router->port);
+    client_send(fd, "GET /upgrade HTTP/1.1\r\nHost: t.x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    a = client_read(fd, true);
+    assert_int_equal(a.status, 101);
+    assert_string_equal(answer_field(&a, "X-Frame-Options"), "DENY");
+    answer_done(&a);
+    close(fd);
+    a = ask_host(
+        "POST", "l.x", "/echo-chunked", "Transfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n");
+    assert_int_equal(a.status, 413);
+    assert_string_equal(answer_field(&a, "X-Frame-Options"), "DENY");
+    answer_done(&a);
+}
+
 static void redirects_lead_elsewhere(void **state)
 {
     struct answer a = ask_host("GET", "r.x", "/old/page?q", NULL);
@@ -265,6 +287,7 @@ int main(void)
         cmocka_unit_test(a_proof_for_certificates_is_served_everywhere),
         cmocka_unit_test(fields_change_on_both_ways),
         cmocka_unit_test(own_answers_follow_the_rules),
+        cmocka_unit_test(fields_change_in_trailers_tunnels_and_late_refusals),
         cmocka_unit_test(redirects_lead_elsewhere),
         cmocka_unit_test(a_connection_goes_on_behind_answers_of_the_rules),
         cmocka_unit_test(limits_are_the_routes_own),
