@@ -19,6 +19,7 @@
 
 #include "common/map.h"
 #include "common/mem.h"
+#include "common/statefile.h"
 #include "common/strbuf.h"
 
 #define BLOB_BYTES_MAX     (INT64_C(1) << 30) /* a file is read whole */
@@ -140,20 +141,6 @@ static int read_blob(
     return 0;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static int put_file(struct checkout *co, int dir, const git_tree_entry *entry, mode_t mode, struct error *err)
 {
     git_odb_object *blob = NULL;
@@ -162,7 +149,7 @@ static int put_file(struct checkout *co, int dir, const git_tree_entry *entry, m
         return r;
     _cleanup_(close_fd) int fd = open_beneath(dir, git_tree_entry_name(entry),
         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-    r = fd < 0 ? fd : write_all(fd, git_odb_object_data(blob), git_odb_object_size(blob));
+    r = fd < 0 ? fd : statefile_write_all(fd, git_odb_object_data(blob), git_odb_object_size(blob));
     git_odb_object_free(blob);
     if (r < 0)
         return refuse_errno(co, err, r, "write");

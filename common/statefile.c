@@ -28,7 +28,7 @@ static int open_directory(const char *path, const char **ret_name, struct error 
     return fd >= 0 ? fd : error_set_errno(err, -errno, "can't open %s", dir);
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int statefile_write_all(int fd, const char *data, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(fd, data, len);
@@ -53,7 +53,7 @@ static int write_new(int dir, const char *tmp, const void *data, size_t len, mod
     fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    result = write_all(fd, data, len);
+    result = statefile_write_all(fd, data, len);
     if (result == 0 && fchmod(fd, mode) < 0)
         result = -errno;
     if (result == 0 && fsync(fd) < 0)
