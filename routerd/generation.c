@@ -96,7 +96,11 @@ static void peer_is_gone(struct peer *p)
 void peer_push(struct peer *p, const char *text, size_t len)
 {
     int fd _cleanup_(close_fd) = handover_memory("table", text, len);
-    if (fd < 0 || handover_say(p->fd, HANDOVER_TABLE, fd, "%" PRId64, ++p->pushed) < 0)
+    int r = fd < 0 ? fd : handover_say(p->fd, HANDOVER_TABLE, fd, "%" PRId64, ++p->pushed);
+    /* It has just ended, which its socket will say. */
+    if (r == -EPIPE || r == -ECONNRESET)
+        return;
+    if (r < 0)
         kill_peer(p, "it can't be given the table");
     else if (p->state == PEER_OLDER)
         timer_set(&p->patience, GENERATION_TABLE_MS);

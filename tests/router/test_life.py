@@ -16,6 +16,7 @@ sys.path.insert(0, HERE)
 
 from life import eventually, is_alive, router, services, table_of  # noqa: E402
 
+RELOADS = 20
 TABLE_LIMIT_S = 5  # within which an older generation has to serve a table, else it is killed
 SLOW = 40
 WHOLE = 4_000_000
@@ -86,6 +87,16 @@ def an_older_generation_with_one_tunnel_takes_tables(program, service):
         eventually("the older generation ends", lambda: (r.reap(), not r.alive(first))[1], 20)
 
 
+def one_that_is_just_ending_is_not_killed(program, service):
+    """Reload upon reload: each new generation gives its table to one that has nothing left and goes."""
+    with router(program, table_of({"1.0.0": [service]}), workers=1) as r:
+        r.start()
+        for _ in range(RELOADS):
+            r.must_reload()
+            time.sleep(0.3)
+        assert "is killed" not in r.log_tail(1 << 20), r.log_tail()
+
+
 def whoever_reads_slowly_makes_room_for_others(program, service):
     """The limit of what is kept cuts off those it is kept for, not whoever asks next."""
     with router(program, table_of({"1.0.0": [service]}), workers=1,
@@ -115,7 +126,8 @@ def main():
     options = parser.parse_args()
     program = os.path.join(options.programs, "routerd/stagecoach-routerd")
     service = Downloads()
-    for scene in (an_older_generation_with_one_tunnel_takes_tables, whoever_reads_slowly_makes_room_for_others):
+    for scene in (an_older_generation_with_one_tunnel_takes_tables, one_that_is_just_ending_is_not_killed,
+                  whoever_reads_slowly_makes_room_for_others):
         scene(program, service)
         print("ok", scene.__name__, flush=True)
 
