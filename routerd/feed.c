@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -33,13 +34,34 @@ struct feed {
     char *file_name; /* within the watched folder */
     struct timer settle;
     mono_t read_at; /* when it was read last, for a change */
-    char *refused;  /* what was logged of the file last */
+    struct timer look;
+    struct stamp {
+        dev_t dev;
+        ino_t ino; /* 0: there is none */
+        off_t size;
+        struct timespec changed;
+    } stamp;       /* of the file that was read last */
+    char *refused; /* what was logged of the file last */
 };
 
 /* --- reading --------------------------------------------------------------------------------------------- */
 
+/* Who writes a table by hand may have forgotten the weights. */
+static void warn_of_idle(const struct feed *feed, const struct table *table)
+{
+    for (size_t i = 0; i < table->n_services; i++) {
+        const struct table_service *service = &table->services[i];
+        size_t n = 0;
+        for (size_t j = 0; j < service->n_releases; j++)
+            n += service->releases[j].n_ranges;
+        if (n == 0)
+            log_warning(NULL, "%s: service %s: no release has a weight, its requests get 503", feed->path,
+                service->name);
+    }
+}
+
 static int compile_text(
-    struct feed *feed, const char *text, size_t len, struct match_table **ret, struct error *err)
+    struct feed *feed, const char *text, size_t len, bool warn, struct match_table **ret, struct error *err)
 {
     struct table table;
     int r = table_read(text, len, &table, err);
@@ -47,6 +69,8 @@ static int compile_text(
         return r;
     table_sum_rows(&table);
     r = routerd_compile(feed->routerd, &table, ret, err);
+    if (r == 0 && warn)
+        warn_of_idle(feed, &table);
     table_clear(&table);
     return r;
 }
@@ -71,14 +95,29 @@ static int load_journal(struct feed *feed, struct error *err)
     return 0;
 }
 
+static struct stamp stamp_of(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return (struct stamp){ .ino = 0 };
+    return (struct stamp){ st.st_dev, st.st_ino, st.st_size, st.st_ctim };
+}
+
+static bool is_same(const struct stamp *a, const struct stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+        a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
 static int load(struct feed *feed, struct error *err)
 {
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
     struct match_table *table;
+    feed->stamp = stamp_of(feed->path);
     int r = statefile_read(feed->path, FEED_TABLE_MAX, &text, err);
     if (r < 0)
         return r;
-    r = compile_text(feed, strbuf_str(&text), text.len, &table, err);
+    r = compile_text(feed, strbuf_str(&text), text.len, true, &table, err);
     if (r < 0)
         return error_prefix(err, "%s", feed->path);
     /* A hub may have no routes yet; who writes a file has forgotten them. */
@@ -137,6 +176,16 @@ static void on_inotify(unsigned ready, void *arg)
     timer_set(&feed->settle, events & IN_MOVED_TO ? FEED_REST_MS - since_ms : FEED_SETTLE_MS);
 }
 
+/* Behind a link much may change that nobody tells the folder. */
+static void on_look(void *arg)
+{
+    struct feed *feed = arg;
+    struct stamp now = stamp_of(feed->path);
+    if (!is_same(&now, &feed->stamp) && !timer_is_set(&feed->settle))
+        timer_set(&feed->settle, FEED_SETTLE_MS);
+    timer_set(&feed->look, FEED_LOOK_MS);
+}
+
 /* The folder is watched: an editor or `mv` puts a new file in the old one's place. */
 static int watch(struct feed *feed, struct error *err)
 {
@@ -149,6 +198,7 @@ static int watch(struct feed *feed, struct error *err)
         inotify_add_watch(feed->inotify_fd, folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE) < 0)
         return error_set_errno(err, -errno, "can't watch %s", folder);
     feed->inotify = io_new(feed->routerd->loop, feed->inotify_fd, IO_READ, on_inotify, feed);
+    timer_set(&feed->look, FEED_LOOK_MS);
     return 0;
 }
 
@@ -277,6 +327,7 @@ int feed_new(struct routerd *routerd, struct feed **ret, struct error *err)
         feed->journal = journal_new(routerd->settings.state_directory);
     timer_init(&feed->fold, routerd->loop, on_fold, feed);
     timer_init(&feed->settle, routerd->loop, on_settled, feed);
+    timer_init(&feed->look, routerd->loop, on_look, feed);
     int r = start(feed, err);
     if (r < 0) {
         feed_free(feed);
@@ -303,6 +354,7 @@ void feed_step_back(struct feed *feed)
     if (feed->journal)
         journal_abort(feed->journal);
     timer_clear(&feed->settle);
+    timer_clear(&feed->look);
     timer_clear(&feed->fold);
     io_free(steal_ptr(feed->inotify));
     close_fd(&feed->inotify_fd);
@@ -319,7 +371,7 @@ int feed_text(struct feed *feed, struct strbuf *ret, struct error *err)
 int feed_serve_text(struct feed *feed, const char *text, size_t len, struct error *err)
 {
     struct match_table *table;
-    int r = compile_text(feed, text, len, &table, err);
+    int r = compile_text(feed, text, len, false, &table, err);
     if (r == 0)
         routerd_serve(feed->routerd, table);
     return r;
@@ -331,6 +383,7 @@ void feed_free(struct feed *feed)
         return;
     feed_step_back(feed);
     timer_done(&feed->settle);
+    timer_done(&feed->look);
     timer_done(&feed->fold);
     journal_free(feed->journal);
     free(feed->file_name);

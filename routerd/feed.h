@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Where the table comes from. With Table= a file: read, watched, read again when it changes. Else the state
+/* Where the table comes from. With Table= a file: read, watched (looked at where a link
+ * leads to it), read again when it changes. Else the state
  * directory's journal (journal.h): the last one that the hub committed. What the hub sends, whole or as what changes, is
  * prepared (validated, compiled, fsynced) and then committed. An invalid table is refused whole, and the one in place
  * stays. Knows nothing of links (uplink.h). */
@@ -15,6 +16,7 @@
 #define FEED_TABLE_MAX (64 * 1024 * 1024)
 #define FEED_SETTLE_MS 50   /* after the file changed in place, until it is read */
 #define FEED_REST_MS   10   /* at least, between two reads of files that were moved into its place */
+#define FEED_LOOK_MS   2000 /* between two looks whether it is another one, where no change was told */
 #define FEED_FOLD_MS   1000 /* after a switch, until the diffs become one table */
 
 struct feed;

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "common/mem.h"
+#include "routerd/feed.h"
 
 /* Which release a request reaches, and what happens when the table changes. */
 
@@ -299,6 +300,42 @@ static void the_file_is_watched(void **state)
     router_stop(r);
 }
 
+static void write_in_place(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* The folder of the link says nothing of what it leads to. */
+static void a_file_behind_a_link_is_looked_at(void **state)
+{
+    char *one = release("1.0.0", b1, 1), *t1 = table(1, one, NULL);
+    struct router *r = router_start(t1, NULL, NULL);
+    char *file = xasprintf("%s/there", r->dir), *link = xasprintf("%s/link", r->dir);
+    for (int64_t epoch = 2; epoch <= 3; epoch++) {
+        char *text = table(epoch, one, NULL);
+        write_in_place(file, text);
+        if (epoch == 2) {
+            assert_int_equal(symlink("there", link), 0);
+            assert_int_equal(rename(link, r->table_path), 0);
+        }
+        for (int64_t end = now_ms() + 5 * FEED_LOOK_MS; router_epoch(r) != epoch; sleep_ms(10))
+            assert_true(now_ms() < end);
+        free(text);
+    }
+    /* What it leads to is gone. */
+    assert_int_equal(unlink(file), 0);
+    sleep_ms(FEED_LOOK_MS + 500);
+    assert_int_equal(router_epoch(r), 3);
+    free(file);
+    free(link);
+    free(one);
+    free(t1);
+    router_stop(r);
+}
+
 static void an_invalid_table_is_refused_whole(void **state)
 {
     static const char *const bad[] = {
@@ -439,6 +476,7 @@ int main(void)
         cmocka_unit_test(no_endpoint_is_a_503_with_retry_after),
         cmocka_unit_test(a_limit_makes_requests_wait),
         cmocka_unit_test(the_file_is_watched),
+        cmocka_unit_test(a_file_behind_a_link_is_looked_at),
         cmocka_unit_test(an_invalid_table_is_refused_whole),
         cmocka_unit_test(swaps_lose_nothing_and_leave_nothing_stale),
         cmocka_unit_test(a_stop_lets_requests_finish),
