@@ -336,9 +336,11 @@ static int load_cookie_key(struct routerd *r, struct error *err)
         return 0;
     }
     random_bytes(key->bytes, sizeof(key->bytes));
-    struct error ignored;
-    if (statefile_write(own, key->bytes, sizeof(key->bytes), 0600, &ignored) < 0)
-        log_debug(NULL, "sticky cookies will not outlive this process: %s", ignored.text);
+    struct error why;
+    if (statefile_mkdir(r->settings.state_directory, 0700, &why) < 0 ||
+        statefile_write(own, key->bytes, sizeof(key->bytes), 0600, &why) < 0)
+        log_warning(NULL,
+            "StateDir: %s; who was assigned a version by cookie is assigned anew after a restart", why.text);
     return 0;
 }
 
