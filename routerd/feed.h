@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Where the table comes from. With Table= a file: read, watched (looked at where a link
- * leads to it), read again when it changes. Else the state
- * directory's journal (journal.h): the last one that the hub committed. What the hub sends, whole or as what changes, is
- * prepared (validated, compiled, fsynced) and then committed. An invalid table is refused whole, and the one in place
- * stays. Knows nothing of links (uplink.h). */
+/* Where the table comes from. With Table= a file: read, watched (looked at now and then where it lies behind a symbolic
+ * link), read again when it changes. Else the state directory's journal (journal.h): the last one that the hub committed.
+ * What the hub sends, whole or as what changes, is prepared (validated, compiled, fsynced) and then committed. An invalid
+ * table is refused whole, and the one in place stays. Knows nothing of links to hubs (uplink.h). */
 
 #include <stdbool.h>
 #include <stddef.h>
