@@ -19,7 +19,8 @@
 #define ACCESS_LINES_MAX   50  /* logged of one drain; the rest is counted */
 
 enum access_text {
-    ACCESS_PEER, /* address without port */
+    ACCESS_PEER,   /* address without port */
+    ACCESS_CLIENT, /* whom a trusted peer names; empty: the peer itself */
     ACCESS_METHOD,
     ACCESS_HOST,
     ACCESS_TARGET, /* "…" at its end as "..." where it was cut off */

@@ -218,6 +218,7 @@ static void add_json(struct line *l, const struct access_record *r)
     add_json_time(l, r->wall_us);
     add_literal(l, "\"");
     add_member(l, "peer", access_text(r, ACCESS_PEER));
+    add_member(l, "client", access_text(r, ACCESS_CLIENT));
     add_member(l, "method", access_text(r, ACCESS_METHOD));
     add_member(l, "host", access_text(r, ACCESS_HOST));
     add_member(l, "target", access_text(r, ACCESS_TARGET));
@@ -283,8 +284,8 @@ static void add_combined_time(struct line *l, int64_t wall_us)
 
 static void add_combined(struct line *l, const struct access_record *r)
 {
-    struct http1_slice method = access_text(r, ACCESS_METHOD);
-    add_or_dash(l, access_text(r, ACCESS_PEER));
+    struct http1_slice method = access_text(r, ACCESS_METHOD), client = access_text(r, ACCESS_CLIENT);
+    add_or_dash(l, client.len > 0 ? client : access_text(r, ACCESS_PEER));
     add_literal(l, " - - [");
     add_combined_time(l, r->wall_us);
     add_literal(l, "] \"");

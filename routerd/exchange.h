@@ -78,6 +78,7 @@ enum exchange_state {
 enum exchange_text {
     TEXT_METHOD,
     TEXT_HOST,
+    TEXT_CLIENT, /* where the peer is not who asks */
     TEXT_REQUEST_ID,
     TEXT_TRACE_ID,
     TEXT_AGENT, /* these two only for an access log */

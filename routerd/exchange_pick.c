@@ -6,6 +6,7 @@
 
 #include "common/mem.h"
 #include "routerd/assign.h"
+#include "routerd/client.h"
 #include "routerd/endpoint.h"
 #include "routerd/match.h"
 #include "routerd/match_policy.h"
@@ -87,15 +88,12 @@ static bool answered_here(
         return true;
     if (!ex->rules || !ex->rules->answers)
         return false;
-    /* A proxy that is believed may have taken TLS off. */
-    const struct http1_field *proto =
-        ex->forward->trusted ? http1_find(head, HTTP1_FIELD_X_FORWARDED_PROTO) : NULL;
     struct rules_values values = { .rules = ex->rules,
         .head = head,
         .forward = ex->forward,
         .trace = trace,
         .service = ex->service ? ex->service->name : NULL,
-        .tls = ex->client_tls || (proto && http1_slice_is(http1_value(proto), "https")) };
+        .tls = client_is_tls(head, ex->forward) };
     return rules_answer(&values, refusal);
 }
 

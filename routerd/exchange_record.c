@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "routerd/access.h"
 #include "routerd/access_file.h"
+#include "routerd/client.h"
 #include "routerd/endpoint.h"
 #include "routerd/match.h"
 #include "routerd/match_policy.h"
@@ -61,6 +62,8 @@ void exchange_describe(struct exchange *ex, const struct http1_head *head, const
         endpoint_count(&ex->worker->counters.h2_requests, 1);
     keep(&end, TEXT_METHOD, head->method, HTTP1_METHOD_MAX);
     keep(&end, TEXT_HOST, head->authority, HOST_MAX);
+    if (client_is_named(head, ex->forward))
+        keep(&end, TEXT_CLIENT, client_address(head, ex->forward), HEADERS_ADDRESS_MAX);
     if (trace) {
         keep(&end, TEXT_REQUEST_ID, trace->request_id, TRACE_REQUEST_ID_MAX);
         keep(&end, TEXT_TRACE_ID, trace->trace_id, TRACE_ID_LEN);
@@ -129,6 +132,7 @@ static void fill_texts(const struct exchange *ex, const char *reason, struct htt
     static const uint8_t places[TEXT_MAX_] = {
         [TEXT_METHOD] = ACCESS_METHOD,
         [TEXT_HOST] = ACCESS_HOST,
+        [TEXT_CLIENT] = ACCESS_CLIENT,
         [TEXT_REQUEST_ID] = ACCESS_REQUEST_ID,
         [TEXT_TRACE_ID] = ACCESS_TRACE_ID,
         [TEXT_AGENT] = ACCESS_AGENT,

@@ -95,6 +95,8 @@ void front_describe(struct worker *worker, const struct wire_address *peer, stru
         memcpy(ret->peer, "unknown", sizeof("unknown"));
     ret->is_ipv6 = len == 16;
     ret->trusted = routerd_trusts(worker->routerd, bytes, len);
+    ret->proxies = worker->routerd->trusted;
+    ret->n_proxies = (uint32_t)worker->routerd->n_trusted;
 }
 
 bool front_host_allowed(const struct forward *forward, struct http1_slice host)

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "routerd/client.h"
 #include "routerd/match.h"
 #include "routerd/rules.h"
 #include "routerd/trace.h"
@@ -93,11 +94,28 @@ static void add_port(struct http1_out *out, const struct http1_head *head, const
         http1_out_literal(out, "X-Forwarded-Port: ");
         http1_out_uint(out, (uint64_t)head->port);
         http1_out_literal(out, "\r\n");
-    } else if (forward->tls) {
+    } else if (client_is_tls(head, forward)) {
         http1_out_literal(out, "X-Forwarded-Port: 443\r\n");
     } else {
         http1_out_literal(out, "X-Forwarded-Port: 80\r\n");
     }
+}
+
+/* RFC 7239 6: an IPv6 address stands in brackets and quotes. */
+static void add_for(struct http1_out *out, struct http1_slice address)
+{
+    bool is_ipv6 = memchr(address.ptr, ':', address.len) != NULL;
+    http1_out_str(out, is_ipv6 ? "for=\"[" : "for=");
+    add_slice(out, address);
+    http1_out_str(out, is_ipv6 ? "]\"" : "");
+}
+
+/* What a proxy that writes no Forwarded itself told with the older fields (7239 7.4). */
+static void add_hop_before(
+    struct http1_out *out, const struct http1_head *head, const struct forward *forward)
+{
+    add_for(out, client_address(head, forward));
+    http1_out_str(out, client_is_tls(head, forward) ? ";proto=https, " : ";proto=http, ");
 }
 
 static void add_forwarded(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
@@ -108,7 +126,7 @@ static void add_forwarded(struct http1_out *out, const struct http1_head *head, 
     http1_out_str(out, forward->peer);
     http1_out_literal(out, "\r\n");
     if (!kept(out, head, HTTP1_FIELD_X_REAL_IP, forward->trusted))
-        http1_out_field_str(out, "X-Real-IP", forward->peer);
+        http1_out_field(out, HTTP1_SLICE("X-Real-IP"), client_address(head, forward));
     if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_PROTO, forward->trusted))
         http1_out_field_str(out, "X-Forwarded-Proto", proto);
     if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_HOST, forward->trusted) && host.len > 0)
@@ -116,11 +134,10 @@ static void add_forwarded(struct http1_out *out, const struct http1_head *head, 
     if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_PORT, forward->trusted))
         add_port(out, head, forward);
 
-    /* RFC 7239: addresses with colons are quoted, and so is a host with a port. */
     begin_list(out, head, HTTP1_FIELD_FORWARDED, "Forwarded", forward->trusted);
-    http1_out_str(out, forward->is_ipv6 ? "for=\"[" : "for=");
-    http1_out_str(out, forward->peer);
-    http1_out_str(out, forward->is_ipv6 ? "]\"" : "");
+    if (forward->trusted && !http1_has(head, HTTP1_FIELD_FORWARDED) && client_is_named(head, forward))
+        add_hop_before(out, head, forward);
+    add_for(out, (struct http1_slice){ forward->peer, strlen(forward->peer) });
     if (host.len > 0) {
         http1_out_literal(out, ";host=\"");
         add_slice(out, host);
@@ -196,7 +213,7 @@ static void add_request_rules(struct http1_out *out, const struct http1_head *he
         .trace = extra->trace,
         .service = extra->service,
         .version = extra->version,
-        .tls = forward->tls };
+        .tls = client_is_tls(head, forward) };
     add_rule_fields(out, &extra->rules->request, &values);
 }
 

@@ -26,7 +26,9 @@ struct forward {
     char peer
         [HEADERS_ADDRESS_MAX]; /* address without port: "10.0.0.5", "2001:db8::1"; "unknown" for unix sockets */
     bool is_ipv6;
-    bool trusted; /* the peer's own forwarding fields are kept and added to */
+    bool trusted;                  /* the peer's own forwarding fields are kept and added to */
+    const struct network *proxies; /* all that are trusted; live as long as the process */
+    uint32_t n_proxies;
     bool tls;
     uint16_t tls_version, tls_cipher; /* as on the wire: 0x0304, 0x1301; 0: plain */
     /* What the client was shown, where a Host that it does not cover is refused; NULL: any Host may be asked for. Lives as

@@ -7,6 +7,7 @@
 
 #include "common/mem.h"
 #include "common/network.h"
+#include "routerd/client.h"
 #include "routerd/files.h"
 #include "routerd/headers.h"
 #include "routerd/own_answer.h"
@@ -44,7 +45,8 @@ static void add_part(struct http1_out *out, const struct rule_part *part, const 
         http1_out_add(out, part->text, part->len);
         break;
     case VALUE_CLIENT:
-        http1_out_str(out, v->forward->peer);
+        s = client_address(v->head, v->forward);
+        http1_out_add(out, s.ptr, s.len);
         break;
     case VALUE_HOST:
         http1_out_add(out, v->head->host.ptr, v->head->host.len);
@@ -125,10 +127,15 @@ static bool answer(struct own_answer *ret, int status, const char *text)
     return true;
 }
 
-static bool is_allowed(const struct match_rules *rules, const struct forward *forward)
+static bool is_allowed(const struct rules_values *v)
 {
+    const struct match_rules *rules = v->rules;
+    char client[HEADERS_ADDRESS_MAX] = "";
+    struct http1_slice address = client_address(v->head, v->forward);
+    if (rules->n_networks > 0 && address.len < sizeof(client))
+        memcpy(client, address.ptr, address.len);
     for (uint32_t i = 0; i < rules->n_networks; i++) {
-        if (network_contains_text(&rules->networks[i], forward->peer))
+        if (network_contains_text(&rules->networks[i], client))
             return true;
     }
     return rules->n_networks == 0;
@@ -228,7 +235,7 @@ bool rules_answer(const struct rules_values *v, struct own_answer *ret)
         return false;
     if (rules->https && !v->tls && !rules_is_acme(v->head))
         return redirect_to_https(v, ret);
-    if (!is_allowed(rules, v->forward))
+    if (!is_allowed(v))
         return answer(ret, 403, "this client may not ask for that here");
     if (!takes_method(rules, v->head)) {
         answer(ret, 405, "the method is not allowed here");

@@ -238,6 +238,25 @@ def a_trusted_proxy_keeps_its_ids(programs):
 # --- the access log ---
 
 
+def the_client_behind_a_trusted_proxy_is_told(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    try:
+        for style in ("json", "combined"):
+            with scene(programs, "--trusted-proxies=127.0.0.0/8", f"--access-log={log}", f"--access-format={style}") as (router, _, _2):
+                router.get("/a", [("X-Forwarded-For", "6.6.6.6, 192.0.2.9")])
+                router.get("/b")
+                lines = eventually("two lines", lambda: len(lines_of(log)) == 2 and lines_of(log))
+            if style == "json":
+                a, b = sorted((json.loads(line) for line in lines), key=lambda r: r["target"])
+                assert a["client"] == "192.0.2.9" and a["peer"] == "127.0.0.1" and "client" not in b, lines
+            else:
+                assert sorted(line.split(b" ")[0] for line in lines) == [b"127.0.0.1", b"192.0.2.9"], lines
+            os.unlink(log)
+    finally:
+        shutil.rmtree(folder)
+
+
 def every_request_gets_a_line(programs):
     folder = tempfile.mkdtemp(prefix="router-log-")
     log = os.path.join(folder, "access.log")
@@ -438,6 +457,7 @@ TESTS = [
     what_happens_to_endpoints_is_told_and_counted,
     requests_get_ids,
     a_trusted_proxy_keeps_its_ids,
+    the_client_behind_a_trusted_proxy_is_told,
     every_request_gets_a_line,
     ordinary_requests_are_sampled_and_failures_are_not,
     a_moved_file_is_opened_again,

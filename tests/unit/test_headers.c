@@ -58,6 +58,53 @@ static void a_trusted_proxy_is_believed_and_added_to(void **state)
     assert_non_null(strstr(out, "Forwarded: for=1.1.1.1, for=10.0.0.9;host=\"in.ner\";proto=http\r\n"));
 }
 
+/* Through two proxies of ours; what stands left of a stranger's address anybody may have written. */
+static void behind_trusted_proxies_the_client_is_the_first_stranger(void **state)
+{
+    static const struct {
+        const char *fields, *client;
+    } cases[] = {
+        { "X-Forwarded-For: 6.6.6.6, 1.1.1.1, 10.0.0.8\r\n", "1.1.1.1" },
+        { "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 10.0.0.8\r\n", "1.1.1.1" },
+        { "X-Forwarded-For: 10.0.0.7,10.0.0.8\r\n", "10.0.0.7" },
+        { "X-Forwarded-For: 1.1.1.1:4711\r\n", "1.1.1.1" },
+        { "X-Forwarded-For: [2001:db8::2]:80 ,\r\n", "2001:db8::2" },
+        { "X-Forwarded-For: 1.1.1.1, unknown, 10.0.0.8\r\n", "10.0.0.8" },
+        { "X-Forwarded-For: 1.1.1.0/24\r\n", "10.0.0.9" },
+        { "X-Forwarded-For: [, ]\r\n", "10.0.0.9" },
+        { "X-Forwarded-For: ,\r\n", "10.0.0.9" },
+        { "", "10.0.0.9" },
+    };
+    struct network proxies;
+    assert_true(network_parse("10.0.0.0/8", &proxies));
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct forward forward = { .peer = "10.0.0.9", .trusted = true, .proxies = &proxies, .n_proxies = 1 };
+        char *text = xasprintf("GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", cases[i].fields);
+        char *field = xasprintf("\r\nX-Real-IP: %s\r\n", cases[i].client);
+        if (!strstr(request(text, &forward), field))
+            fail_msg("%s: not %s but\n%s", cases[i].fields, cases[i].client, block);
+        forward.trusted = false;
+        assert_non_null(strstr(request(text, &forward), "\r\nX-Real-IP: 10.0.0.9\r\n"));
+        free(field);
+        free(text);
+    }
+}
+
+static void what_a_trusted_proxy_leaves_out_follows_from_the_rest(void **state)
+{
+    static const char text[] = "GET / HTTP/1.1\r\nHost: b.test\r\nX-Forwarded-For: 2001:db8::5\r\n"
+                               "X-Forwarded-Proto: https\r\n\r\n";
+    struct forward forward = { .peer = "10.0.0.9", .trusted = true };
+    const char *out = request(text, &forward);
+    assert_non_null(strstr(out, "\r\nX-Forwarded-Port: 443\r\n"));
+    assert_non_null(strstr(out,
+        "\r\nForwarded: for=\"[2001:db8::5]\";proto=https, for=10.0.0.9;host=\"b.test\";proto=http\r\n"));
+    forward.trusted = false;
+    out = request(text, &forward);
+    assert_non_null(strstr(out, "\r\nX-Forwarded-Port: 80\r\n"));
+    assert_non_null(strstr(out, "\r\nForwarded: for=10.0.0.9;host=\"b.test\";proto=http\r\n"));
+}
+
 static void a_stranger_says_nothing_of_who_asks(void **state)
 {
     static const char text[] =
@@ -184,6 +231,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_trusted_proxy_is_believed_and_added_to),
+        cmocka_unit_test(behind_trusted_proxies_the_client_is_the_first_stranger),
+        cmocka_unit_test(what_a_trusted_proxy_leaves_out_follows_from_the_rest),
         cmocka_unit_test(a_stranger_says_nothing_of_who_asks),
         cmocka_unit_test(ipv6_and_tls_are_told),
         cmocka_unit_test(a_missing_host_is_the_services_name),

@@ -15,6 +15,7 @@
 #include "common/mem.h"
 #include "common/strbuf.h"
 #include "common/table.h"
+#include "routerd/client.h"
 #include "routerd/files.h"
 #include "routerd/headers.h"
 #include "routerd/match.h"
@@ -254,6 +255,29 @@ static void rules_answer_requests(void **state)
     }
 }
 
+/* Who asks is whom a trusted proxy names: in "allow" and the choice of https. */
+static void rules_see_the_client_behind_a_trusted_proxy(void **state)
+{
+    static const char text[] = "GET / HTTP/1.1\r\nHost: a.b\r\nX-Forwarded-For: 10.0.0.5\r\n"
+                               "X-Forwarded-Proto: http\r\n\r\n";
+    struct match_rules *allow = build("'service':'web','allow':['10.0.0.0/24']");
+    struct match_rules *https = build("'service':'web','https':true");
+    for (int trusted = 0; trusted < 2; trusted++) {
+        struct forward forward = { .peer = "192.0.2.1", .trusted = trusted, .tls = true };
+        struct rules_values values = { .rules = allow, .head = &head, .forward = &forward };
+        struct own_answer own = { 0 };
+        parse(text);
+        assert_int_equal(rules_answer(&values, &own), !trusted);
+        assert_int_equal(own.status, trusted ? 0 : 403);
+        values.rules = https;
+        values.tls = client_is_tls(&head, &forward);
+        assert_int_equal(rules_answer(&values, &own), trusted);
+        free(own.memory);
+    }
+    rules_unref(allow);
+    rules_unref(https);
+}
+
 /* --- files ----------------------------------------------------------------------------------------------- */
 
 static void put(const char *name, const char *text)
@@ -418,6 +442,7 @@ int main(void)
         cmocka_unit_test(answer_fields_are_set_added_and_removed),
         cmocka_unit_test(hsts_is_said_over_tls_only),
         cmocka_unit_test(rules_answer_requests),
+        cmocka_unit_test(rules_see_the_client_behind_a_trusted_proxy),
         cmocka_unit_test(files_stay_inside_their_folder),
         cmocka_unit_test(a_route_serves_a_folder),
         cmocka_unit_test(types_go_by_extension),
