@@ -49,7 +49,7 @@ int wire_host_split(const char *text, int default_port, char **ret_host, int *re
         if (r < 0)
             return r;
     } else if (default_port == 0) {
-        return error_set(err, -EINVAL, "\"%s\": there is no port", text);
+        return error_set(err, -EINVAL, "\"%s\": there is no port, as in 10.0.0.5:80 (a path begins with /)", text);
     }
     *ret_host = xstrndup(host, (size_t)(host_end - host));
     *ret_port = port;
@@ -97,7 +97,7 @@ int wire_address_parse(const char *text, int default_port, struct wire_address *
         in6->sin6_port = htons((uint16_t)port);
         a.len = sizeof(*in6);
     } else {
-        return error_set(err, -EDESTADDRREQ, "\"%s\" is a name, not an address", host);
+        return error_set(err, -EDESTADDRREQ, "\"%s\" is a name, not an address such as 10.0.0.5:80", host);
     }
     *ret = a;
     return 0;

@@ -109,24 +109,43 @@ static bool is_same(const struct stamp *a, const struct stamp *b)
         a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
+static int read_file(struct feed *feed, struct strbuf *text, struct match_table **ret, struct error *err)
+{
+    int r = statefile_read(feed->path, FEED_TABLE_MAX, text, err);
+    if (r < 0)
+        return r;
+    r = compile_text(feed, strbuf_str(text), text->len, true, ret, err);
+    if (r < 0)
+        return error_prefix(err, "%s", feed->path);
+    /* A hub may have no routes yet; who writes a file has forgotten them. */
+    if ((*ret)->n_routes == 0) {
+        routerd_drop(feed->routerd, *ret);
+        return error_set(err, -EINVAL, "%s: \"routes\" has no route: nobody would be answered", feed->path);
+    }
+    log_info(NULL, "%s: epoch %" PRId64 ", routes %u, services %u", feed->path, (*ret)->epoch,
+        (*ret)->n_routes, (*ret)->n_services);
+    return 0;
+}
+
+int feed_check(struct routerd *routerd, char *path, struct error *err)
+{
+    struct feed feed = { .routerd = routerd, .path = path };
+    _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
+    struct match_table *table;
+    int r = read_file(&feed, &text, &table, err);
+    if (r == 0)
+        routerd_drop(routerd, table);
+    return r;
+}
+
 static int load(struct feed *feed, struct error *err)
 {
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
     struct match_table *table;
     feed->stamp = stamp_of(feed->path);
-    int r = statefile_read(feed->path, FEED_TABLE_MAX, &text, err);
+    int r = read_file(feed, &text, &table, err);
     if (r < 0)
         return r;
-    r = compile_text(feed, strbuf_str(&text), text.len, true, &table, err);
-    if (r < 0)
-        return error_prefix(err, "%s", feed->path);
-    /* A hub may have no routes yet; who writes a file has forgotten them. */
-    if (table->n_routes == 0) {
-        routerd_drop(feed->routerd, table);
-        return error_set(err, -EINVAL, "%s: \"routes\" has no route: nobody would be answered", feed->path);
-    }
-    log_info(NULL, "%s: epoch %" PRId64 ", routes %u, services %u", feed->path, table->epoch, table->n_routes,
-        table->n_services);
     routerd_serve(feed->routerd, table);
     generation_push(feed->routerd->generation, strbuf_str(&text), text.len);
     return 0;

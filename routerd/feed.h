@@ -26,6 +26,8 @@ struct strbuf;
  * and waits for the hub. */
 _must_check_ int feed_new(struct routerd *routerd, struct feed **ret, struct error *err);
 void feed_free(struct feed *feed);
+/* Reads and compiles a table file, and says in the log what is in it; nothing is served. */
+_must_check_ int feed_check(struct routerd *routerd, char *path, struct error *err);
 /* The office is ours, or not any more: only its holder changes what is on disk. */
 void feed_take_charge(struct feed *feed);
 void feed_step_back(struct feed *feed);

@@ -41,10 +41,11 @@ static const struct {
     const char *prefix;
     unsigned flags;
     int default_port;
+    const char *key; /* in settings */
 } opened_kinds[] = {
-    { "listen=", 0, 80 },
-    { "listen-tls=", LISTENER_TLS, 443 },
-    { "status=", LISTENER_STATUS, 0 },
+    { "listen=", 0, 80, "Listen" },
+    { "listen-tls=", LISTENER_TLS, 443, "ListenTLS" },
+    { "status=", LISTENER_STATUS, 0, "Status" },
 };
 #define OPENED_STATUS 2
 
@@ -98,22 +99,70 @@ static char *opened_name(const char *prefix, const char *text)
 #define LISTENERS_DEFER_S 5
 
 /* "ADDRESS" or "ADDRESS,proxy" */
+static int split_one(size_t kind, const char *text, char **ret_address, bool *ret_proxy, struct error *err)
+{
+    const char *key = opened_kinds[kind].key, *comma = strchr(text, ',');
+    _cleanup_(free_ptr) char *name = opened_name(opened_kinds[kind].prefix, text);
+    struct wire_address parsed;
+    if (comma && strcmp(comma, ",proxy") != 0)
+        return error_set(err, -EINVAL, "%s: \"%s\": behind an address only \",proxy\" may stand", key, text);
+    if (strlen(name) > LISTENERS_NAME_MAX)
+        return error_set(err, -EINVAL, "%s: \"%s\" is too long", key, text);
+    _cleanup_(free_ptr) char *address = comma ? xstrndup(text, (size_t)(comma - text)) : xstrdup(text);
+    int r = wire_address_parse(address, opened_kinds[kind].default_port, &parsed, err);
+    if (r < 0)
+        return error_prefix(err, "%s", key);
+    *ret_address = steal_ptr(address);
+    *ret_proxy = comma != NULL;
+    return 0;
+}
+
+/* Whoever reaches the path may connect, as to a port: nothing can be changed there. */
+#define UNIX_MODE 0666
+
+static void open_to_everybody(const char *address)
+{
+    const char *path = strncmp(address, "unix:", 5) == 0 ? address + 5 : address;
+    if (path[0] == '/' && chmod(path, UNIX_MODE) < 0)
+        log_warning(NULL, "%s: can't be opened to everybody: %s", path, strerror(errno));
+}
+
 static int open_one(struct routerd *r, size_t kind, const char *text, struct error *err)
 {
-    const char *comma = strchr(text, ',');
-    _cleanup_(free_ptr) char *address = comma ? xstrndup(text, (size_t)(comma - text)) : xstrdup(text);
-    _cleanup_(free_ptr) char *name = opened_name(opened_kinds[kind].prefix, text);
-    int fd;
-    if (comma && strcmp(comma, ",proxy") != 0)
-        return error_set(err, -EINVAL, "Listen: \"%s\": behind an address only \",proxy\" may stand", text);
-    if (strlen(name) > LISTENERS_NAME_MAX)
-        return error_set(err, -EINVAL, "Listen: \"%s\" is too long", text);
-    int result = wire_listen(address, opened_kinds[kind].default_port, &fd, err);
+    _cleanup_(free_ptr) char *address = NULL;
+    bool proxy;
+    int fd, result = split_one(kind, text, &address, &proxy, err);
+    if (result == 0)
+        result = wire_listen(address, opened_kinds[kind].default_port, &fd, err);
     if (result == 0 && kind != OPENED_STATUS)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){ LISTENERS_DEFER_S }, sizeof(int));
     if (result == 0)
-        add(&r->sockets, &r->n_sockets, fd, opened_kinds[kind].flags | (comma ? LISTENER_PROXY : 0),
-            steal_ptr(name));
+        open_to_everybody(address);
+    if (result == 0)
+        add(&r->sockets, &r->n_sockets, fd, opened_kinds[kind].flags | (proxy ? LISTENER_PROXY : 0),
+            opened_name(opened_kinds[kind].prefix, text));
+    return result;
+}
+
+static int check_one(size_t kind, const char *text, struct error *err)
+{
+    _cleanup_(free_ptr) char *address = NULL;
+    bool proxy;
+    return split_one(kind, text, &address, &proxy, err);
+}
+
+int listeners_check(const struct settings *settings, struct error *err)
+{
+    char *text;
+    int result = settings->status ? check_one(OPENED_STATUS, settings->status, err) : 0;
+    strv_for_each (text, settings->listen) {
+        if (result == 0)
+            result = check_one(0, text, err);
+    }
+    strv_for_each (text, settings->listen_tls) {
+        if (result == 0)
+            result = check_one(1, text, err);
+    }
     return result;
 }
 
@@ -139,9 +188,6 @@ static int open_kind(struct routerd *r, size_t kind, char **addresses, char ***w
     return result;
 }
 
-/* Whoever may look at the machine may look at this; nothing can be changed there. */
-#define STATUS_MODE 0666
-
 /* Clients are served without it, too. */
 static void open_status(struct routerd *r, char ***wanted)
 {
@@ -154,11 +200,8 @@ static void open_status(struct routerd *r, char ***wanted)
     if (!text)
         return;
     _cleanup_(free_ptr) char *name = opened_name(opened_kinds[OPENED_STATUS].prefix, text);
-    const char *path = strncmp(text, "unix:", 5) == 0 ? text + 5 : text;
     if (!is_there(r, name) && open_one(r, OPENED_STATUS, text, &err) < 0)
         log_warning(NULL, "nothing is served at Status=: %s", err.text);
-    else if (path[0] == '/' && chmod(path, STATUS_MODE) < 0)
-        log_warning(NULL, "%s: can't be opened to everybody: %s", path, strerror(errno));
     strv_push(wanted, name);
 }
 

@@ -11,6 +11,7 @@
 #define LISTENERS_NAME_MAX 255 /* of a descriptor's name, as systemd limits it */
 
 struct routerd;
+struct settings;
 
 struct routerd_socket {
     int fd;
@@ -20,6 +21,8 @@ struct routerd_socket {
 
 /* What systemd or the generation before handed over; *ret is the caller's. Returns the count. */
 int listeners_take(struct routerd_socket **ret);
+/* Are these addresses? Nothing is opened. */
+_must_check_ int listeners_check(const struct settings *settings, struct error *err);
 /* Opens what Listen= and ListenTLS= say and is not there yet; of such sockets those are closed that are no longer said.
  * Where systemd hands over sockets, only these count. */
 _must_check_ int listeners_open(struct routerd *routerd, struct error *err);

@@ -19,6 +19,7 @@
 #include "routerd/successor.h"
 
 #define RELOAD "--reload="
+#define CHECK  "--check"
 
 /* Workers allocate and free a little all the time; giving every page back at once costs a system call each. */
 #define HEAP_PAD  (256 * 1024)
@@ -84,6 +85,33 @@ static int serve(struct program *program, struct settings *settings)
     return 0;
 }
 
+static int check(struct program *program, struct settings *settings)
+{
+    struct error err;
+    struct loop *loop = loop_new();
+    struct routerd *routerd = routerd_new(loop, settings, NULL, 0);
+    int r = routerd_check(routerd, &err);
+    if (r == 0)
+        log_info(NULL, "settings%s are right", routerd->settings.table ? " and table" : "");
+    routerd_free(routerd);
+    loop_free(loop);
+    return r < 0 ? refuse(program, &err, 1) : 0;
+}
+
+/* Takes the word out of the arguments. */
+static bool take_word(int *argc, char **argv, const char *word)
+{
+    int n = 0;
+    for (int i = 0; i < *argc; i++) {
+        if (i == 0 || strcmp(argv[i], word) != 0)
+            argv[n++] = argv[i];
+    }
+    bool found = n < *argc;
+    argv[n] = NULL;
+    *argc = n;
+    return found;
+}
+
 int main(int argc, char **argv)
 {
     int64_t number = successor_begin();
@@ -97,18 +125,19 @@ int main(int argc, char **argv)
         return reload_ask(argv[1] + strlen(RELOAD));
     }
     daemon_init("stagecoach-routerd");
+    bool only_check = take_word(&argc, argv, CHECK);
     mallopt(M_TOP_PAD, HEAP_PAD);
     mallopt(M_TRIM_THRESHOLD, HEAP_TRIM);
     program.generation = generation_new(number, path, argv);
     int r = daemon_configure(&settings_table, argc, argv,
         "HTTP in, the right version of the right service out; serves from its table file when no hub is "
         "there.\nWith --reload=PID alone: asks that router to go over to its next generation, and waits for "
-        "the outcome.",
+        "the outcome.\nWith --check: says whether settings, certificates and table are right, and ends.",
         &settings, &program.args, &err);
     if (r < 0)
         r = refuse(&program, &err, 2);
     else
-        r = r > 0 ? r - 1 : serve(&program, &settings);
+        r = r > 0 ? r - 1 : only_check ? check(&program, &settings) : serve(&program, &settings);
     generation_free(program.generation);
     strv_free(program.args.settings);
     return r;

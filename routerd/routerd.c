@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -384,19 +385,24 @@ struct routerd *routerd_new(
     return r;
 }
 
+static int read_access_format(const struct settings *s, enum access_format *ret, struct error *err)
+{
+    const char *text = s->access_format ? s->access_format : "";
+    for (*ret = 0; *ret < ACCESS_FORMAT_MAX_; ++*ret) {
+        if (strcmp(text, access_format_names[*ret]) == 0)
+            return 0;
+    }
+    return error_set(err, -EINVAL, "AccessFormat: must be json or combined, not \"%s\"", text);
+}
+
 static int open_access_log(struct routerd *r, struct error *err)
 {
     const struct settings *s = &r->settings;
-    enum access_format format = 0;
-    while (format < ACCESS_FORMAT_MAX_ &&
-        strcmp(s->access_format ? s->access_format : "", access_format_names[format]) != 0)
-        format++;
-    if (format == ACCESS_FORMAT_MAX_)
-        return error_set(err, -EINVAL, "AccessFormat: must be json or combined, not \"%s\"",
-            s->access_format ? s->access_format : "");
-    if (!s->access_log)
-        return 0;
-    int result = access_file_new(s->access_log, format, r->n_workers, &r->access_file, err);
+    enum access_format format;
+    int result = read_access_format(s, &format, err);
+    if (result < 0 || !s->access_log)
+        return result;
+    result = access_file_new(s->access_log, format, r->n_workers, &r->access_file, err);
     for (unsigned i = 0; result == 0 && i < r->n_workers; i++)
         r->workers[i]->access_file = access_file_ring(r->access_file, i);
     return result;
@@ -417,9 +423,34 @@ static int prepare_tls(struct routerd *r, struct error *err)
     return result;
 }
 
+static void warn_of_acme(const struct settings *s)
+{
+    struct stat st;
+    if (s->acme_directory && (stat(s->acme_directory, &st) < 0 || !S_ISDIR(st.st_mode)))
+        log_warning(
+            NULL, "AcmeDirectory: there is no folder %s; certificates can't be asked for", s->acme_directory);
+}
+
+int routerd_check(struct routerd *r, struct error *err)
+{
+    enum access_format format;
+    int result = read_trusted(r, err);
+    if (result == 0)
+        result = listeners_check(&r->settings, err);
+    if (result == 0)
+        result = read_access_format(&r->settings, &format, err);
+    if (result < 0)
+        return result;
+    warn_of_acme(&r->settings);
+    if (strv_len(r->settings.listen_tls) > 0)
+        front_prepare(r);
+    return r->settings.table ? feed_check(r, r->settings.table, err) : 0;
+}
+
 int routerd_start(struct routerd *r, struct error *err)
 {
     int result = read_trusted(r, err);
+    warn_of_acme(&r->settings);
     if (result == 0)
         result = listeners_open(r, err);
     if (result == 0)

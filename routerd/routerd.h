@@ -91,6 +91,9 @@ struct routerd *routerd_new(
 /* Loads what there is of a table, starts workers, feed and hub link. The next generation of a router that serves does not
  * accept nor speak to the hub before it is told so. */
 _must_check_ int routerd_start(struct routerd *routerd, struct error *err);
+/* Are settings, certificates and the table file as they should be? What is wrong beside the error is logged; nothing is
+ * opened or served. */
+_must_check_ int routerd_check(struct routerd *routerd, struct error *err);
 /* Requests finish, at most 5 s long, here and in older generations; then the loop is stopped. */
 void routerd_stop(struct routerd *routerd);
 void routerd_free(struct routerd *routerd);

@@ -25,7 +25,7 @@ static size_t n_tried;
 /* From the heap and of exactly its size, so that a sanitizer sees a byte too many. */
 static void try_input(const unsigned char *data, size_t len)
 {
-    unsigned char *copy = malloc(len ? len : 1);
+    unsigned char *copy = calloc(1, len ? len : 1);
 
     memcpy(copy, data, len);
     LLVMFuzzerTestOneInput(copy, len);

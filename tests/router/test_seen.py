@@ -447,6 +447,31 @@ def a_log_that_can_t_be_opened_refuses_the_start(programs):
         assert r.returncode != 0 and words in r.stderr.decode(), r.stderr.decode()
 
 
+def a_check_says_what_a_start_would_refuse(programs):
+    folder = tempfile.mkdtemp(prefix="router-check-")
+    table = os.path.join(folder, "table.json")
+    try:
+        def check(*settings):
+            r = subprocess.run([programs.routerd, "--check", f"--table={table}", f"--state-dir={folder}/state", *settings],
+                               capture_output=True, timeout=READY_S)
+            return r.returncode, r.stderr.decode()
+        with open(table, "w") as f:
+            json.dump(table_of([1]), f)
+        code, said = check("--listen=127.0.0.1:1", "--acme-directory=/nonexistent")
+        assert code == 0 and "settings and table are right" in said and "no folder /nonexistent" in said, said
+        for setting, words in (("--access-format=xml", "must be json or combined"), ("--listen=8080", "is a name, not an address"),
+                               ("--listen-tls=127.0.0.1:1,x", "ListenTLS:"), ("--trusted-proxies=10.0.0.0/99", "is no network")):
+            code, said = check(setting)
+            assert code == 1 and words in said, said
+        with open(table, "w") as f:
+            f.write('{"format":1,"routs":[]}')
+        code, said = check()
+        assert code == 1 and 'did you mean "routes"?' in said, said
+        assert os.listdir(folder) == ["table.json"], "nothing is written"
+    finally:
+        shutil.rmtree(folder)
+
+
 TESTS = [
     metrics_are_what_prometheus_reads,
     status_is_json_and_the_rest_is_refused,
@@ -466,6 +491,7 @@ TESTS = [
     http_2_is_counted_and_logged_alike,
     a_reload_hands_the_socket_and_the_log_on,
     a_log_that_can_t_be_opened_refuses_the_start,
+    a_check_says_what_a_start_would_refuse,
 ]
 
 

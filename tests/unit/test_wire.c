@@ -48,7 +48,7 @@ static const struct address_case addresses[] = {
     { "",                       7000, -EINVAL,       "there is no host" },
     { "[::1",                   7000, -EINVAL,       "after \"[\" comes an IPv6 address" },
     { "[::1]80",                7000, -EINVAL,       "after \"[\" comes an IPv6 address" },
-    { "hub1:7000",              0,    -EDESTADDRREQ, "\"hub1\" is a name, not an address" },
+    { "hub1:7000",              0,    -EDESTADDRREQ, "\"hub1\" is a name, not an address such as 10.0.0.5:80" },
     { "10.0.0.256:80",          0,    -EDESTADDRREQ, "is a name" },
     { "010.0.0.1:80",           0,    -EDESTADDRREQ, "is a name" },
     { "unix:run/x.sock",        0,    -EINVAL,       "must begin with /" },
