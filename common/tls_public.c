@@ -162,7 +162,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 
 int tls_public_new(const struct tls_public *spec, struct tls_context **ret, struct error *err)
 {
-    static const unsigned char alpn[] = "\x02h2\x08http/1.1";
+    static const unsigned char alpn[] = "\x02h2\x08http/1.1\x08http/1.0";
     static const unsigned char id[] = "stagecoach";
     struct tls_context *c = tls_context_make(true);
     size_t skip = spec->http2 ? 0 : 3;

@@ -36,7 +36,7 @@ struct tls_public {
     /* name NULL: the key for new tickets; else the one that bears it. */
     enum tls_ticket_use (*ticket_key)(void *arg, const unsigned char *name, struct tls_ticket_key *ret);
     void *arg;
-    bool http2; /* "h2" before "http/1.1" */
+    bool http2; /* "h2" before "http/1.1" and "http/1.0" */
     bool only_tls13;
 };
 /* spec is used as long as the context lives. */

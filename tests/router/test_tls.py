@@ -85,10 +85,19 @@ def the_kind_of_key_is_the_clients_choice(lab, r):
 
 
 def protocols_are_agreed_on(lab, r):
-    for offered, expected in ((("h2", "http/1.1"), "h2"), (("http/1.1", "h2"), "h2"), (("http/1.1",), "http/1.1"), ((), None)):
+    for offered, expected in ((("h2", "http/1.1"), "h2"), (("http/1.1", "h2"), "h2"), (("http/1.1",), "http/1.1"), ((), None),
+                              (("http/1.0",), "http/1.0"), (("http/1.0", "http/1.1"), "http/1.1"), (("spdy/3", "http/1.0"), "http/1.0")):
         with Client(lab, r.port, context=lab.context(alpn=offered)) as c:
             assert c.tls.selected_alpn_protocol() == expected, (offered, c.tls.selected_alpn_protocol())
     refused(lab, r.port, "NO_APPLICATION_PROTOCOL", context=lab.context(alpn=("stagecoach/1",)))
+
+
+def a_client_of_http_1_0_is_served(lab, r):
+    for version in (V12, V13):
+        with Client(lab, r.port, context=lab.context(version, version, alpn=("http/1.0",))) as c:
+            c.send("GET /bytes/100 HTTP/1.0\r\nHost: %s\r\n\r\n" % NAME)
+            assert c.answer() == (200, pattern(100)), version
+            assert c.tls.recv(1) == b"", "its connection stays"
 
 
 def another_host_is_misdirected(lab, r):
