@@ -61,40 +61,69 @@ static EVP_PKEY *decode_key(const char *kind, const char *pem_name, const unsign
     return key;
 }
 
-/* The first private key of the text, which may hold certificates and parameters too. */
-static EVP_PKEY *find_key(const char *kind, const char *pem)
+/* The first private key of the text, which may hold certificates and parameters too; kind: what it should be. */
+static int find_key(const char *kind, const char *pem, EVP_PKEY **ret, struct error *err)
 {
     BIO *bio = BIO_new_mem_buf(pem, -1);
     char *name, *header;
     unsigned char *der;
     EVP_PKEY *key = NULL;
     long len;
-    bool found = false;
+    bool found = false, has_password = false;
     while (!found && PEM_read_bio(bio, &name, &header, &der, &len) == 1) {
         const char *end = strstr(name, "PRIVATE KEY");
         found = end && strcmp(end, "PRIVATE KEY") == 0;
-        if (found && header[0] == '\0')
-            key = decode_key(kind, name, der, (size_t)len);
+        has_password = found && (header[0] != '\0' || strcmp(name, PEM_STRING_PKCS8) == 0);
+        if (found && !has_password && !(key = decode_key(kind, name, der, (size_t)len)))
+            key = decode_key(NULL, name, der, (size_t)len);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_clear_free(der, (size_t)len);
     }
     BIO_free(bio);
-    return key;
+    ERR_clear_error();
+    if (!found)
+        return error_set(err, -EBADMSG, "no private key in PEM");
+    if (has_password)
+        return error_set(err, -EBADMSG, "the private key has a password");
+    if (!key)
+        return error_set(err, -EBADMSG, "the private key can't be read");
+    *ret = key;
+    return 0;
+}
+
+static const char *kind_of(const EVP_PKEY *key)
+{
+    const char *name = EVP_PKEY_get0_type_name(key);
+    return strcmp(name, "EC") == 0 ? "ECDSA" : strcmp(name, "ED25519") == 0 ? "Ed25519" : name;
+}
+
+static int check_pair(const struct tls_certificate *c, const EVP_PKEY *public, struct error *err)
+{
+    bool fits = X509_check_private_key(c->cert, c->key) == 1, fits_another = false;
+    for (int i = 0; !fits && i < sk_X509_num(c->chain); i++)
+        fits_another |= X509_check_private_key(sk_X509_value(c->chain, i), c->key) == 1;
+    ERR_clear_error();
+    if (fits)
+        return 0;
+    if (!fits_another && !EVP_PKEY_is_a(c->key, EVP_PKEY_get0_type_name(public)))
+        return error_set(
+            err, -EBADMSG, "the key is %s, the certificate %s", kind_of(c->key), kind_of(public));
+    return error_set(
+        err, -EBADMSG, "certificate and key don't fit (the server's own certificate must come first)");
 }
 
 static int read_key(struct tls_certificate *c, const char *pem, struct error *err)
 {
     EVP_PKEY *public = X509_get0_pubkey(c->cert);
     ERR_clear_error();
-    c->key = public ? find_key(EVP_PKEY_get0_type_name(public), pem) : NULL;
-    ERR_clear_error();
-    if (!c->key)
-        return error_set(err, -EBADMSG, "no private key of the certificate's kind in PEM without a password");
-    if (X509_check_private_key(c->cert, c->key) != 1) {
-        ERR_clear_error();
-        return error_set(err, -EBADMSG, "certificate and key don't fit");
-    }
+    if (!public)
+        return error_set(err, -EBADMSG, "the certificate's key can't be read");
+    int r = find_key(EVP_PKEY_get0_type_name(public), pem, &c->key, err);
+    if (r == 0)
+        r = check_pair(c, public, err);
+    if (r < 0)
+        return r;
     c->is_rsa = EVP_PKEY_is_a(c->key, "RSA") || EVP_PKEY_is_a(c->key, "RSA-PSS");
     if (c->is_rsa && EVP_PKEY_get_bits(c->key) < RSA_BITS_MIN)
         return error_set(err, -EBADMSG, "an RSA key of %d bits, at least %d are needed",

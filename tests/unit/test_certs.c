@@ -95,6 +95,13 @@ static void what_can_not_be_shown_is_refused(void **state)
     struct fake_cert nameless = fake_cert_with_key(NULL, ec.key, 90);
     struct fake_cert brief = fake_cert_make("DNS:short.example", FAKE_KEY_RSA_SHORT, 90);
     struct fake_cert other = fake_cert_make("DNS:other.example", FAKE_KEY_EC, 90);
+    static const char broken_key[] = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    static const char sealed_key[] =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    static const char sealed_old_key[] =
+        "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,"
+        "00112233445566778899AABBCCDDEEFF\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
+    char *wrong_order = xasprintf("%s%s", rsa.chain, ec.chain);
     char *broken_chain =
         xasprintf("%s-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ec.chain);
     const struct {
@@ -104,8 +111,13 @@ static void what_can_not_be_shown_is_refused(void **state)
         { ec.key, ec.key, "no certificate in PEM" },
         { ec.chain, "", "no private key" },
         { ec.chain, ec.chain, "no private key" },
-        { ec.chain, rsa.key, "no private key of the certificate's kind" },
-        { ec.chain, other.key, "don't fit" },
+        { ec.chain, broken_key, "the private key can't be read" },
+        { ec.chain, sealed_key, "the private key has a password" },
+        { ec.chain, sealed_old_key, "the private key has a password" },
+        { ec.chain, rsa.key, "the key is RSA, the certificate ECDSA" },
+        { rsa.chain, ec.key, "the key is ECDSA, the certificate RSA" },
+        { ec.chain, other.key, "don't fit (the server's own certificate must come first)" },
+        { wrong_order, ec.key, "don't fit (the server's own certificate must come first)" },
         { nameless.chain, ec.key, "bears no name" },
         { brief.chain, brief.key, "RSA key of 1024 bits" },
         { broken_chain, ec.key, "of the chain can't be read" },
@@ -117,6 +129,7 @@ static void what_can_not_be_shown_is_refused(void **state)
         if (!strstr(err.text, rows[i].sentence))
             fail_msg("\"%s\" is not in \"%s\"", rows[i].sentence, err.text);
     }
+    free(wrong_order);
     free(broken_chain);
     fake_cert_done(&nameless);
     fake_cert_done(&brief);
