@@ -20,8 +20,9 @@
 #include "common/tls_public.h"
 
 #define DAY_MS INT64_C(86400000)
-#define WATCH_EVENTS \
-    (IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_ONLYDIR)
+#define WATCH_EVENTS                                                                                 \
+    (IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_ONLYDIR | \
+        IN_MOVE_SELF | IN_DELETE_SELF)
 
 enum { ECDSA, RSA, N_KINDS };
 
@@ -62,7 +63,8 @@ struct certs {
     bool strict, told_empty;
     struct source **sources; /* by label */
     size_t n_sources, sources_cap;
-    int notify_fd;
+    char *unreadable; /* why the directory can't be used; NULL: it can */
+    int notify_fd, watched;
     struct io *notify;
     struct timer settle, look;
     pthread_rwlock_t lock; /* of the index */
@@ -182,13 +184,23 @@ static void publish(struct certs *certs)
 
 /* --- one certificate ----------------------------------------------------------------------------------------- */
 
+/* Anything else that keeps a file from being read tells nothing about whether it is there. */
+static bool is_gone(int error)
+{
+    return error == ENOENT || error == ENOTDIR;
+}
+
 static struct mark mark_of(const char *path)
 {
     struct stat st;
     struct mark m;
     memset(&m, 0, sizeof(m)); /* padding too: marks are compared as bytes */
-    if (!path || stat(path, &st) < 0)
+    if (!path)
         return m;
+    if (stat(path, &st) < 0) {
+        m.there = !is_gone(errno);
+        return m;
+    }
     m.there = true;
     m.device = st.st_dev;
     m.inode = st.st_ino;
@@ -246,8 +258,7 @@ static void say_problem(struct source *s, const struct error *err, const char *r
     str_set(&s->problem, err->text);
 }
 
-/* first: the directory is read for the first time, and what is fine goes without saying. */
-static void reload(struct source *s, bool first)
+static void reload(struct certs *certs, struct source *s)
 {
     struct tls_certificate *c;
     struct error err;
@@ -261,7 +272,7 @@ static void reload(struct source *s, bool first)
         str_set(&s->problem, NULL);
     if (s->certificate)
         log_info(NULL, "certificate %s: replaced", s->label);
-    else if (!first)
+    else if (certs->index) /* first of all, what is fine goes without saying */
         log_info(NULL, "certificate %s: new", s->label);
     tls_certificate_unref(s->certificate);
     s->certificate = c;
@@ -278,6 +289,59 @@ static void source_free(struct source *s)
     free(s);
 }
 
+/* --- notices ------------------------------------------------------------------------------------------------- */
+
+static void on_notice(unsigned ready, void *arg)
+{
+    struct certs *certs = arg;
+    _Alignas(struct inotify_event) char events[4096];
+    /* Which file it was does not matter: the marks tell. */
+    while (read(certs->notify_fd, events, sizeof(events)) > 0)
+        ;
+    if (!timer_is_set(&certs->settle))
+        timer_set(&certs->settle, CERTS_SETTLE_MS);
+}
+
+static void notices_init(struct certs *certs)
+{
+    certs->watched = -1;
+    certs->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (certs->notify_fd >= 0)
+        certs->notify = io_new(certs->loop, certs->notify_fd, IO_READ, on_notice, certs);
+}
+
+static void notices_done(struct certs *certs)
+{
+    io_free(certs->notify);
+    certs->notify = NULL;
+    close_fd(&certs->notify_fd);
+}
+
+static int watch(struct certs *certs, const char *path)
+{
+    return certs->notify_fd < 0 ? -1 : inotify_add_watch(certs->notify_fd, path, WATCH_EVENTS);
+}
+
+/* Before its files are read, so that no change in between is missed. */
+static void watch_directory(struct certs *certs)
+{
+    int id = watch(certs, certs->directory);
+    if (id >= 0 && certs->watched >= 0 && id != certs->watched) {
+        /* Another directory lies there now; what happens in the one before and its folders is no news. */
+        notices_done(certs);
+        notices_init(certs);
+        id = watch(certs, certs->directory);
+    }
+    if (id >= 0)
+        certs->watched = id;
+}
+
+static void watch_folder(struct certs *certs, const char *name)
+{
+    _cleanup_(free_ptr) char *path = xasprintf("%s/%s", certs->directory, name);
+    (void)watch(certs, path);
+}
+
 /* --- the directory ------------------------------------------------------------------------------------------- */
 
 static int compare_label(const void *key, const void *item)
@@ -291,13 +355,19 @@ static int compare_sources(const void *a, const void *b)
 }
 
 /* n_old: those that are sorted; behind them stand the new ones of this look. */
-static struct source *find_source(struct certs *certs, size_t n_old, const char *label)
+static struct source *old_source(struct certs *certs, size_t n_old, const char *label)
 {
     struct source **found =
         n_old == 0 ? NULL : bsearch(label, certs->sources, n_old, sizeof(struct source *), compare_label);
-    if (found)
-        return *found;
-    struct source *s = xcalloc(1, sizeof(*s));
+    return found ? *found : NULL;
+}
+
+static struct source *find_source(struct certs *certs, size_t n_old, const char *label)
+{
+    struct source *s = old_source(certs, n_old, label);
+    if (s)
+        return s;
+    s = xcalloc(1, sizeof(*s));
     memset(s->marks, 0, sizeof(s->marks));
     s->label = xstrdup(label);
     certs->sources = xgrow(certs->sources, certs->n_sources, &certs->sources_cap, sizeof(struct source *));
@@ -311,12 +381,6 @@ static void set_path(struct source *s, int which, const char *directory, const c
     str_set(&s->paths[which], path);
 }
 
-static bool is_there(const char *directory, const char *name, const char *ending)
-{
-    _cleanup_(free_ptr) char *path = xasprintf("%s/%s%s", directory, name, ending);
-    return access(path, F_OK) == 0;
-}
-
 /* What one entry of the directory is. NULL: nothing of ours. */
 static struct source *entry_source(struct certs *certs, size_t n_old, const char *name)
 {
@@ -324,8 +388,13 @@ static struct source *entry_source(struct certs *certs, size_t n_old, const char
     bool is_pem = dot && strcmp(dot, ".pem") == 0, is_crt = dot && strcmp(dot, ".crt") == 0;
     if (name[0] == '.' || strlen(name) > CERTS_LABEL_MAX)
         return NULL;
-    if (is_there(certs->directory, name, "/fullchain.pem")) {
-        _cleanup_(free_ptr) char *folder = xasprintf("%s/%s", certs->directory, name);
+    _cleanup_(free_ptr) char *folder = xasprintf("%s/%s", certs->directory, name);
+    _cleanup_(free_ptr) char *chain = xasprintf("%s/fullchain.pem", folder);
+    int error = access(chain, F_OK) < 0 ? errno : 0;
+    struct source *old = old_source(certs, n_old, name);
+    if (old && error != 0 && !is_gone(error))
+        return old;
+    if (error == 0) {
         struct source *s = find_source(certs, n_old, name);
         set_path(s, CHAIN, folder, "fullchain", ".pem");
         set_path(s, KEY, folder, "privkey", ".pem");
@@ -340,14 +409,6 @@ static struct source *entry_source(struct certs *certs, size_t n_old, const char
     set_path(s, KEY, certs->directory, is_crt ? stem : NULL, ".key");
     set_path(s, STAPLE, certs->directory, stem, ".ocsp");
     return s;
-}
-
-/* Before its files are read, so that no change in between is missed. */
-static void watch(struct certs *certs, const char *name)
-{
-    _cleanup_(free_ptr) char *path = name ? xasprintf("%s/%s", certs->directory, name) : NULL;
-    if (certs->notify_fd >= 0)
-        (void)inotify_add_watch(certs->notify_fd, path ? path : certs->directory, WATCH_EVENTS);
 }
 
 static bool drop_unseen(struct certs *certs)
@@ -367,35 +428,61 @@ static bool drop_unseen(struct certs *certs)
     return dropped;
 }
 
+static bool read_entry(struct certs *certs, size_t n_old, const struct dirent *d)
+{
+    if (d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_LNK || d->d_type == DT_UNKNOWN))
+        watch_folder(certs, d->d_name);
+    struct source *s = entry_source(certs, n_old, d->d_name);
+    if (!s)
+        return false;
+    s->seen = true;
+    if (!take_marks(s))
+        return false;
+    reload(certs, s);
+    return true;
+}
+
+/* 0: it lies where it lay when it was opened, so that what was not seen in it is gone. */
+static int check_place(const struct certs *certs, DIR *dir)
+{
+    struct stat opened, now;
+    if (fstat(dirfd(dir), &opened) < 0 || stat(certs->directory, &now) < 0)
+        return errno;
+    return opened.st_dev == now.st_dev && opened.st_ino == now.st_ino ? 0 : ESTALE;
+}
+
+/* What is in place stays: it is not gone, only out of sight. */
+static void set_unreadable(struct certs *certs, int error)
+{
+    const char *why = error == 0 ? NULL : strerror(error);
+    if (!why && certs->unreadable)
+        log_info(NULL, "%s can be read again", certs->directory);
+    else if (why && (!certs->unreadable || strcmp(why, certs->unreadable) != 0))
+        log_warning(NULL, "can't read %s: %s%s", certs->directory, why,
+            certs->n_sources > 0 ? "; what was read before stays" : "");
+    str_set(&certs->unreadable, why);
+}
+
 /* True: something changed. */
 static bool read_directory(struct certs *certs)
 {
     size_t n_old = certs->n_sources;
     bool changed = false;
-    watch(certs, NULL);
+    watch_directory(certs);
     DIR *dir = opendir(certs->directory);
-    if (!dir && errno != ENOENT) {
-        /* What is in place stays: it is not gone, only out of sight. */
-        log_warning(NULL, "can't read %s: %s", certs->directory, strerror(errno));
+    if (!dir) {
+        set_unreadable(certs, errno);
         return false;
     }
     for (size_t i = 0; i < n_old; i++)
         certs->sources[i]->seen = false;
-    for (struct dirent *d; dir && (d = readdir(dir));) {
-        if (d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_LNK || d->d_type == DT_UNKNOWN))
-            watch(certs, d->d_name);
-        struct source *s = entry_source(certs, n_old, d->d_name);
-        if (!s)
-            continue;
-        s->seen = true;
-        if (take_marks(s)) {
-            reload(s, !certs->index);
-            changed = true;
-        }
-    }
-    if (dir)
-        closedir(dir);
-    changed |= drop_unseen(certs);
+    struct dirent *d;
+    for (errno = 0; (d = readdir(dir)); errno = 0)
+        changed |= read_entry(certs, n_old, d);
+    set_unreadable(certs, errno != 0 ? errno : check_place(certs, dir));
+    closedir(dir);
+    if (!certs->unreadable)
+        changed |= drop_unseen(certs);
     if (certs->n_sources > 1)
         qsort(certs->sources, certs->n_sources, sizeof(struct source *), compare_sources);
     return changed;
@@ -445,23 +532,12 @@ void certs_look(struct certs *certs)
     warn_of_nothing(certs);
     warn_of_ends(certs);
     timer_clear(&certs->settle);
-    timer_set(&certs->look, CERTS_LOOK_MS);
+    timer_set(&certs->look, certs->unreadable ? CERTS_UNREADABLE_MS : CERTS_LOOK_MS);
 }
 
 static void on_look(void *arg)
 {
     certs_look(arg);
-}
-
-static void on_notice(unsigned ready, void *arg)
-{
-    struct certs *certs = arg;
-    _Alignas(struct inotify_event) char events[4096];
-    /* Which file it was does not matter: the marks tell. */
-    while (read(certs->notify_fd, events, sizeof(events)) > 0)
-        ;
-    if (!timer_is_set(&certs->settle))
-        timer_set(&certs->settle, CERTS_SETTLE_MS);
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
@@ -476,9 +552,7 @@ struct certs *certs_new(struct loop *loop, const char *directory, const char *fa
     pthread_rwlock_init(&certs->lock, NULL);
     timer_init(&certs->settle, loop, on_look, certs);
     timer_init(&certs->look, loop, on_look, certs);
-    certs->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (certs->notify_fd >= 0)
-        certs->notify = io_new(loop, certs->notify_fd, IO_READ, on_notice, certs);
+    notices_init(certs);
     certs_look(certs);
     return certs;
 }
@@ -489,13 +563,13 @@ void certs_free(struct certs *certs)
         return;
     timer_done(&certs->settle);
     timer_done(&certs->look);
-    io_free(certs->notify);
-    close_fd(&certs->notify_fd);
+    notices_done(certs);
     index_free(certs->index);
     for (size_t i = 0; i < certs->n_sources; i++)
         source_free(certs->sources[i]);
     pthread_rwlock_destroy(&certs->lock);
     free(certs->sources);
+    free(certs->unreadable);
     free(certs->directory);
     free(certs->fallback);
     free(certs);

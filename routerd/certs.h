@@ -9,7 +9,7 @@
  *
  * NAME is for people; the names that count are those in the certificate. Main reads them again when something changes
  * there, and every minute; connections keep what they were shown. A file that can't be used is refused with one sentence,
- * and what was read from that place before stays. */
+ * and what was read from that place before stays; so does all of it while the directory can't be read. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,12 +18,13 @@
 #include "common/clock.h"
 #include "common/loop.h"
 
-#define CERTS_LOOK_MS   60000 /* for what no notice tells: files behind links, network file systems */
-#define CERTS_SETTLE_MS 300   /* from the first notice to reading: writers replace several files */
-#define CERTS_WARN_DAYS 14    /* before the end of one */
-#define CERTS_WARNINGS  10    /* of one day that are told one by one */
-#define CERTS_FILE_MAX  (256 * 1024)
-#define CERTS_LABEL_MAX 255
+#define CERTS_LOOK_MS       60000 /* for what no notice tells: files behind links, network file systems */
+#define CERTS_UNREADABLE_MS 2000  /* the same while the directory can't be read */
+#define CERTS_SETTLE_MS     300   /* from the first notice to reading: writers replace several files */
+#define CERTS_WARN_DAYS     14    /* before the end of one */
+#define CERTS_WARNINGS      10    /* of one day that are told one by one */
+#define CERTS_FILE_MAX      (256 * 1024)
+#define CERTS_LABEL_MAX     255
 
 struct certs;
 struct tls_certificate;

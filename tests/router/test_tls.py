@@ -238,6 +238,22 @@ def what_is_gone_is_not_shown(lab, r):
     until(lambda: not is_shown())
 
 
+def a_directory_that_is_away_takes_nothing_along(lab, r):
+    folder = lab.directory("moving")
+    lab.papers.put(folder, "web", [NAME])
+    moved = lab.router(folder)
+    before = serial(lab, moved.port, NAME)
+    os.rename(folder, folder + ".away")
+    until(lambda: "; what was read before stays" in moved.log())
+    assert serial(lab, moved.port, NAME) == before
+    os.rename(folder + ".away", folder)
+    until(lambda: "can be read again" in moved.log(), 10)
+    lab.papers.put(folder, "web", [NAME])
+    until(lambda: serial(lab, moved.port, NAME) != before, 10)
+    assert moved.log().count("can't read " + folder) == 1 and ": gone" not in moved.log(), moved.log()
+    moved.stop()
+
+
 def an_end_that_is_near_is_told(lab, r):
     lab.papers.put(lab.certificates, "ending", ["ending.example"], days=3)
     until(lambda: "certificate ending: ends in" in r.log())

@@ -320,6 +320,83 @@ static void an_end_that_is_near_is_told_once_a_day(void **state)
     place_done(&p);
 }
 
+static void move_away(struct place *p, char *away, size_t size)
+{
+    snprintf(away, size, "%s.away", p->dir);
+    assert_int_equal(rename(p->dir, away), 0);
+    logged[0] = '\0';
+    loop_advance(p->loop, CERTS_SETTLE_MS);
+}
+
+static void a_directory_that_is_away_takes_nothing_along(void **state)
+{
+    struct place p;
+    char away[80];
+    place_init(&p, NULL, true);
+    put(&p, "a", "DNS:a.example", &ec, 900);
+    put_text(&p, "bad.pem", "nonsense");
+    certs_look(p.certs);
+    move_away(&p, away, sizeof(away));
+    assert_string_equal(shown(&p, "a.example"), "ecdsa");
+    assert_non_null(strstr(logged, "can't read "));
+    assert_non_null(strstr(logged, "; what was read before stays"));
+    assert_null(strstr(logged, "gone"));
+    logged[0] = '\0';
+    loop_advance(p.loop, 3 * CERTS_UNREADABLE_MS);
+    assert_string_equal(logged, ""); /* told once */
+
+    assert_int_equal(rename(away, p.dir), 0);
+    put(&p, "b", "DNS:b.example", &ec, 900);
+    loop_advance(p.loop, CERTS_UNREADABLE_MS);
+    assert_non_null(strstr(logged, "can be read again"));
+    assert_string_equal(shown(&p, "a.example"), "ecdsa");
+    assert_string_equal(shown(&p, "b.example"), "ecdsa");
+    put(&p, "c", "DNS:c.example", &ec, 900);
+    loop_advance(p.loop, CERTS_SETTLE_MS);
+    assert_string_equal(shown(&p, "c.example"), "ecdsa");
+    place_done(&p);
+}
+
+static void another_directory_in_its_place_is_read_and_watched(void **state)
+{
+    struct place p;
+    char away[80];
+    place_init(&p, NULL, true);
+    put(&p, "a", "DNS:a.example", &ec, 900);
+    certs_look(p.certs);
+    move_away(&p, away, sizeof(away));
+    assert_int_equal(mkdir(p.dir, 0700), 0);
+    put(&p, "b", "DNS:b.example", &ec, 900);
+    loop_advance(p.loop, CERTS_UNREADABLE_MS);
+    assert_string_equal(shown(&p, "a.example"), "");
+    assert_string_equal(shown(&p, "b.example"), "ecdsa");
+    put(&p, "b", "DNS:b.example", &rsa, 900);
+    loop_advance(p.loop, CERTS_SETTLE_MS);
+    assert_string_equal(shown(&p, "b.example"), "rsa");
+    assert_int_equal(nftw(away, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    place_done(&p);
+}
+
+static void a_folder_that_can_not_be_entered_is_not_gone(void **state)
+{
+    struct place p;
+    place_init(&p, NULL, true);
+    put(&p, "a", "DNS:a.example", &ec, 900);
+    certs_look(p.certs);
+    _cleanup_(free_ptr) char *folder = xasprintf("%s/a", p.dir), *hidden = xasprintf("%s/.a", p.dir);
+    assert_int_equal(rename(folder, hidden), 0);
+    assert_int_equal(symlink("a", folder), 0); /* a loop of links: what every user, also root, can't enter */
+    logged[0] = '\0';
+    certs_look(p.certs);
+    assert_string_equal(shown(&p, "a.example"), "ecdsa");
+    assert_non_null(strstr(logged, "the one in place stays"));
+    assert_int_equal(unlink(folder), 0);
+    certs_look(p.certs);
+    assert_string_equal(shown(&p, "a.example"), "");
+    assert_non_null(strstr(logged, "certificate a: gone"));
+    place_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +408,9 @@ int main(void)
         cmocka_unit_test(a_bad_file_leaves_the_one_in_place),
         cmocka_unit_test(pairs_of_files_and_single_files_are_read),
         cmocka_unit_test(an_end_that_is_near_is_told_once_a_day),
+        cmocka_unit_test(a_directory_that_is_away_takes_nothing_along),
+        cmocka_unit_test(another_directory_in_its_place_is_read_and_watched),
+        cmocka_unit_test(a_folder_that_can_not_be_entered_is_not_gone),
     };
     return cmocka_run_group_tests(tests, make_keys, free_keys);
 }
