@@ -336,8 +336,10 @@ static int judge_single(
     int reason;
     if (!single)
         return error_set(err, -EBADMSG, "the OCSP response is for another certificate");
-    if (OCSP_single_get0_status(single, &reason, NULL, &from, &until) != V_OCSP_CERTSTATUS_GOOD)
-        return error_set(err, -EBADMSG, "the OCSP response does not say \"good\"");
+    int status = OCSP_single_get0_status(single, &reason, NULL, &from, &until);
+    if (status != V_OCSP_CERTSTATUS_GOOD)
+        return error_set(err, status == V_OCSP_CERTSTATUS_REVOKED ? -EKEYREVOKED : -EBADMSG,
+            "the OCSP response does not say \"good\"");
     *ret_until = wall_of(until);
     if (!until || ret_until->us <= now.us)
         return error_set(err, -EBADMSG, "the OCSP response is past its date");
@@ -371,4 +373,9 @@ int tls_certificate_staple(
     c->staple_len = len;
     c->staple_expires = until;
     return 0;
+}
+
+bool tls_certificate_keep_staple(struct tls_certificate *c, const struct tls_certificate *old, wall_t now)
+{
+    return old->staple && tls_certificate_staple(c, old->staple, old->staple_len, now, NULL) == 0;
 }

@@ -22,10 +22,13 @@ struct tls_certificate;
  * key that no client of today takes, a date long past is not (clients judge dates). */
 _must_check_ int tls_certificate_new(
     const char *chain_pem, const char *key_pem, struct tls_certificate **ret, struct error *err);
-/* An OCSP response to be shown with it. Refused: one that is for another certificate, not good, or out of date. Before it
- * is shared only. */
+/* An OCSP response to be shown with it. Refused: one that is for another certificate, not good (-EKEYREVOKED if it is
+ * revoked), or out of date. Before it is shared only. */
 _must_check_ int tls_certificate_staple(
     struct tls_certificate *certificate, const void *der, size_t len, wall_t now, struct error *err);
+/* The same with the one of another reading of that certificate; false: it has none that is still good. */
+bool tls_certificate_keep_staple(
+    struct tls_certificate *certificate, const struct tls_certificate *old, wall_t now);
 struct tls_certificate *tls_certificate_ref(struct tls_certificate *certificate);
 void tls_certificate_unref(struct tls_certificate *certificate); /* NULL is fine */
 

@@ -258,6 +258,20 @@ static void say_problem(struct source *s, const struct error *err, const char *r
     str_set(&s->problem, err->text);
 }
 
+/* A response that is half-written or can't be read does not push out one that is good; one that says "revoked" does. */
+static void staple_or_keep(struct source *s, struct tls_certificate *c)
+{
+    struct error err;
+    int r = staple(s, c, &err);
+    if (r == 0) {
+        str_set(&s->problem, NULL);
+        return;
+    }
+    bool kept =
+        r != -EKEYREVOKED && s->certificate && tls_certificate_keep_staple(c, s->certificate, clock_wall());
+    say_problem(s, &err, kept ? "the OCSP response in place stays" : "it is shown without an OCSP response");
+}
+
 static void reload(struct certs *certs, struct source *s)
 {
     struct tls_certificate *c;
@@ -266,10 +280,7 @@ static void reload(struct certs *certs, struct source *s)
         say_problem(s, &err, s->certificate ? "the one in place stays" : "it is not shown to anybody");
         return;
     }
-    if (staple(s, c, &err) < 0)
-        say_problem(s, &err, "it is shown without an OCSP response");
-    else
-        str_set(&s->problem, NULL);
+    staple_or_keep(s, c);
     if (s->certificate)
         log_info(NULL, "certificate %s: replaced", s->label);
     else if (certs->index) /* first of all, what is fine goes without saying */

@@ -303,6 +303,36 @@ def a_wrong_ocsp_response_is_not(lab, r):
         assert not status_of(r, "unstapled.example", "-tls1_3")
 
 
+def a_bad_ocsp_response_leaves_the_one_in_place(lab, r):
+    chain, _ = lab.papers.put(lab.certificates, "kept", ["kept.example"])
+    path = lab.certificates + "/kept/ocsp.der"
+
+    def is_stapled():
+        return status_of(r, "kept.example", "-tls1_3")
+
+    def put_good():
+        lab.papers.ocsp(chain, path + ".new")
+        os.replace(path + ".new", path)
+        until(is_stapled)
+
+    put_good()
+    whole = open(path, "rb").read()
+    with open(path, "wb") as f:
+        f.write(whole[:len(whole) // 2])
+    until(lambda: re.search("certificate kept: .*OCSP response in DER.*; the OCSP response in place stays", r.log()))
+    assert is_stapled() and status_of(r, "kept.example", "-tls1_2")
+    os.unlink(path)
+    os.symlink("ocsp.der", path)  # a loop of links: what nobody can read
+    until(lambda: re.search("certificate kept: .*can't read .*; the OCSP response in place stays", r.log()))
+    assert is_stapled()
+    os.unlink(path)
+    until(lambda: not is_stapled())
+    put_good()
+    lab.papers.ocsp(chain, path, bad=True)
+    until(lambda: not is_stapled())
+    assert re.search("certificate kept: .*does not say \"good\"; it is shown without", r.log()), r.log()[-1000:]
+
+
 # --- bytes -----------------------------------------------------------------------------------------------------
 
 
