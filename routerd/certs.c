@@ -272,6 +272,26 @@ static void staple_or_keep(struct source *s, struct tls_certificate *c)
     say_problem(s, &err, kept ? "the OCSP response in place stays" : "it is shown without an OCSP response");
 }
 
+/* "21 Nov 2026"; buf of CLOCK_STAMP_MAX bytes. */
+static const char *format_date(wall_t t, char *buf)
+{
+    wall_format_http(t, buf);
+    buf[strlen("Sat, 21 Nov 2026")] = '\0';
+    return buf + strlen("Sat, ");
+}
+
+static void say_taken(struct source *s, const char *how, wall_t end, wall_t now)
+{
+    char date[CLOCK_STAMP_MAX];
+    if (end.us > now.us) {
+        log_info(NULL, "certificate %s: %s", s->label, how);
+        return;
+    }
+    log_warning(NULL, "certificate %s: %s, but expired on %s: clients will refuse it", s->label, how,
+        format_date(end, date));
+    s->warned = now;
+}
+
 static void reload(struct certs *certs, struct source *s)
 {
     struct tls_certificate *c;
@@ -281,13 +301,12 @@ static void reload(struct certs *certs, struct source *s)
         return;
     }
     staple_or_keep(s, c);
-    if (s->certificate)
-        log_info(NULL, "certificate %s: replaced", s->label);
-    else if (certs->index) /* first of all, what is fine goes without saying */
-        log_info(NULL, "certificate %s: new", s->label);
+    s->warned = (wall_t){ 0 };
+    /* When the directory is read for the first time, what is fine goes without saying. */
+    if (certs->index)
+        say_taken(s, s->certificate ? "replaced" : "new", tls_certificate_expires(c), loop_wall(certs->loop));
     tls_certificate_unref(s->certificate);
     s->certificate = c;
-    s->warned = (wall_t){ 0 };
 }
 
 static void source_free(struct source *s)
@@ -503,6 +522,7 @@ static bool read_directory(struct certs *certs)
 static void warn_of_ends(struct certs *certs)
 {
     wall_t now = loop_wall(certs->loop);
+    char date[CLOCK_STAMP_MAX];
     size_t n = 0;
     for (size_t i = 0; i < certs->n_sources; i++) {
         struct source *s = certs->sources[i];
@@ -513,7 +533,8 @@ static void warn_of_ends(struct certs *certs)
         if (n++ >= CERTS_WARNINGS)
             continue;
         if (left_ms <= 0)
-            log_warning(NULL, "certificate %s: is past its date", s->label);
+            log_warning(NULL, "certificate %s: expired on %s: clients refuse it", s->label,
+                format_date(tls_certificate_expires(s->certificate), date));
         else
             log_warning(NULL, "certificate %s: ends in %" PRId64 " days", s->label, left_ms / DAY_MS);
     }

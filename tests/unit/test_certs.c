@@ -316,7 +316,26 @@ static void an_end_that_is_near_is_told_once_a_day(void **state)
     loop_advance(p.loop, DAY_MS / 2 + CERTS_LOOK_MS);
     assert_non_null(strstr(logged, "certificate a: ends in "));
     loop_advance(p.loop, 10 * DAY_MS);
-    assert_non_null(strstr(logged, "certificate a: is past its date"));
+    assert_non_null(strstr(logged, "certificate a: expired on "));
+    place_done(&p);
+}
+
+static void one_that_is_new_and_expired_is_told_in_one_sentence(void **state)
+{
+    struct place p;
+    char stamp[CLOCK_STAMP_MAX];
+    place_init(&p, NULL, true);
+    int64_t apart_ms = wall_diff_ms(loop_wall(p.loop), clock_wall());
+    put(&p, "a", "DNS:a.example", &ec, (int)(apart_ms / DAY_MS) - 2);
+    logged[0] = '\0';
+    certs_look(p.certs);
+    wall_format_http((wall_t){ ends(&p, "a.example") }, stamp);
+    _cleanup_(free_ptr) char *sentence =
+        xasprintf("certificate a: new, but expired on %.11s: clients will refuse it", stamp + 5);
+    const char *at = strstr(logged, sentence);
+    if (!at)
+        fail_msg("\"%s\" is not in \"%s\"", sentence, logged);
+    assert_null(strstr(at + strlen(sentence), "expired"));
     place_done(&p);
 }
 
@@ -408,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_bad_file_leaves_the_one_in_place),
         cmocka_unit_test(pairs_of_files_and_single_files_are_read),
         cmocka_unit_test(an_end_that_is_near_is_told_once_a_day),
+        cmocka_unit_test(one_that_is_new_and_expired_is_told_in_one_sentence),
         cmocka_unit_test(a_directory_that_is_away_takes_nothing_along),
         cmocka_unit_test(another_directory_in_its_place_is_read_and_watched),
         cmocka_unit_test(a_folder_that_can_not_be_entered_is_not_gone),
