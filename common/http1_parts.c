@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/http1.h"
 
+#include <strings.h>
+
 #include "common/http1_chars.h"
 #include "common/http1_meaning.h"
 
@@ -82,7 +84,7 @@ enum http1_result http1_parts_field(struct http1_head *head, struct http1_slice 
     return HTTP1_DONE;
 }
 
-/* RFC 9113 8.3.1: a Host beside :authority says the same; one of them is enough for the rest. */
+/* RFC 9113 8.3.1: a Host beside :authority says the same, in any case; one of them is enough for the rest. */
 static enum http1_result merge_hosts(struct http1_head *head, struct http1_fault *fault)
 {
     const struct http1_field *first = http1_find(head, HTTP1_FIELD_HOST);
@@ -90,7 +92,7 @@ static enum http1_result merge_hosts(struct http1_head *head, struct http1_fault
     for (unsigned i = 0; i < head->n_fields; i++) {
         const struct http1_field *f = &head->fields[i];
         if (f != first && f->id == HTTP1_FIELD_HOST) {
-            if (f->value_len != first->value_len || memcmp(f->value, first->value, f->value_len) != 0)
+            if (f->value_len != first->value_len || strncasecmp(f->value, first->value, f->value_len) != 0)
                 return http1_refuse(fault, 400, "more than one Host");
             continue;
         }

@@ -2,6 +2,7 @@
 #include "routerd/conn_h2_head.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "common/mem.h"
 #include "routerd/queue.h"
@@ -214,10 +215,16 @@ struct fields {
     const struct http1_limits *limits;
     struct http1_head *head;
     struct http1_fault *fault;
-    struct http1_slice cookies; /* joined; empty: the one field as it is */
+    struct http1_slice cookies;   /* joined; empty: the one field as it is */
+    struct http1_slice authority; /* NULL: none was given */
     bool cookies_added;
     bool is_tunnel;
 };
+
+static bool is_same_name(struct http1_slice a, struct http1_slice b)
+{
+    return a.len == b.len && strncasecmp(a.ptr, b.ptr, a.len) == 0;
+}
 
 static enum http1_result add_field(struct fields *f, struct http1_slice name, struct http1_slice value)
 {
@@ -232,6 +239,10 @@ static enum http1_result add_field(struct fields *f, struct http1_slice name, st
     /* The key of a tunnel is ours. */
     if (f->is_tunnel && slice_equals(name, "sec-websocket-key"))
         return HTTP1_DONE;
+    /* RFC 9113 8.3.1: both name the same, and case does not count in names. */
+    if (f->authority.ptr && slice_equals(name, "host"))
+        return is_same_name(value, f->authority) ? HTTP1_DONE
+                                                 : refuse(f->fault, 400, ":authority and Host differ");
     return http1_parts_field(f->head, name, value, f->limits, f->fault);
 }
 
@@ -286,6 +297,7 @@ enum http1_result h2_head_request(struct h2_head *h, struct block_pool *pool, st
         judge_pseudo(pseudo, &request->tunnel, fault) != HTTP1_DONE)
         return HTTP1_REFUSED;
     f.is_tunnel = request->tunnel;
+    f.authority = pseudo[AUTHORITY];
     struct http1_slice method = request->tunnel ? HTTP1_SLICE("GET") : pseudo[METHOD];
     if (http1_parts_line(ret, method, pseudo[PATH], limits, fault) != HTTP1_DONE)
         return HTTP1_REFUSED;

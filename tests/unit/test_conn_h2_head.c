@@ -47,6 +47,8 @@ static const struct block_case cases[] = {
     { "host alone", ":method~GET|:scheme~https|:path~/|host~a.example", false, 0,
       "GET / a.example none|host: a.example" },
     { "host and authority", GET "|host~a.example", false, 0, GOT },
+    { "host and authority in other case", GET "|host~A.Example", false, 0, GOT },
+    { "hosts in other case", ":method~GET|:scheme~https|:path~/x?y|host~a.example|host~A.EXAMPLE", false, 0, GOT },
     { "te trailers", GET "|te~trailers", false, 0, GOT "|te: trailers" },
     { "priority is a field", GET "|priority~u=1", false, 0, GOT "|priority: u=1" },
 
@@ -114,6 +116,8 @@ static const struct block_case cases[] = {
     { "authority with a blank edge", ":method~GET|:scheme~https|:authority~ a.example|:path~/", false, 400, NULL },
     { "host that differs", GET "|host~b.example", false, 400, NULL },
     { "host that differs by a port", GET "|host~a.example:443", false, 400, NULL },
+    { "host that differs by a letter", GET "|host~a.exampl", false, 400, NULL },
+    { "host that is empty", GET "|host~", false, 400, NULL },
     { "two hosts", ":method~GET|:scheme~https|:path~/|host~a.example|host~b.example", false, 400, NULL },
     { "empty host", ":method~GET|:scheme~https|:path~/|host~", false, 400, NULL },
     { "trace", ":method~TRACE|:scheme~https|:authority~a.example|:path~/", false, 501, NULL },
