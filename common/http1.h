@@ -117,6 +117,7 @@ struct http1_head {
         authority; /* of the absolute form or Host, port included; empty with HTTP/1.0 without Host */
     struct http1_slice host; /* authority without port; IPv6 with its brackets; case as sent */
     int port;                /* -1: none given */
+    bool https;              /* the target names the scheme "https"; what names none comes without */
     bool expect_continue;    /* HTTP/1.1 with a body to come */
     bool upgrade;            /* HTTP/1.1, Connection: upgrade with an Upgrade field, no body, not h2c */
     /* response */

@@ -187,6 +187,7 @@ static enum http1_result split_absolute(
         scheme = 8;
     else
         return http1_refuse(fault, 400, "request target is neither a path nor an http address");
+    head->https = scheme == 8;
     const char *path = p + scheme;
     while (path < end && *path != '/' && *path != '?')
         path++;

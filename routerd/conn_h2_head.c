@@ -298,6 +298,7 @@ enum http1_result h2_head_request(struct h2_head *h, struct block_pool *pool, st
         return HTTP1_REFUSED;
     f.is_tunnel = request->tunnel;
     f.authority = pseudo[AUTHORITY];
+    ret->https = http1_slice_is(pseudo[SCHEME], "https");
     struct http1_slice method = request->tunnel ? HTTP1_SLICE("GET") : pseudo[METHOD];
     if (http1_parts_line(ret, method, pseudo[PATH], limits, fault) != HTTP1_DONE)
         return HTTP1_REFUSED;

@@ -213,6 +213,10 @@ bool exchange_begin(struct exchange *ex, const struct http1_head *head, const st
         exchange_fail(ex, 421, "this connection was made for another host", 0, NULL);
         return false;
     }
+    if (head->https && !forward->tls && !forward->trusted) {
+        exchange_fail(ex, 421, "an https address was asked for without TLS", 0, NULL);
+        return false;
+    }
     if (exchange_route(ex, head, trace, &refusal) != PICK_ENDPOINT) {
         void *memory = refusal.memory;
         exchange_fail_with(ex, &refusal, NULL);

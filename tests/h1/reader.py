@@ -60,6 +60,7 @@ class Message:
         self.until_close = False
         self.chunked = False
         self.length = None
+        self.https = False  # the target says so
         self.may_refuse = []
         self.odd = []  # well-formed, and no proxy of ours may refuse it; others do for a reason
         self.listed = set()
@@ -195,6 +196,7 @@ def read_target(m, target):
         found = ABSOLUTE.match(target)
         if not found:
             raise Bad("neither path nor http URL")
+        m.https = found[1].lower() == b"https"
         check_host(found[2], m)
         if hosts and hosts[0].lower() != found[2].lower():
             m.may_refuse.append("target and Host differ")

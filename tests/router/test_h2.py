@@ -49,11 +49,22 @@ def cookie_crumbs_are_joined(router, service):
 
 def host_stands_in_for_authority(router, service):
     c = Client(router.port)
-    fields = [(':method', 'GET'), (':scheme', 'https'), (':path', '/echo'), ('host', 'other.example')]
+    fields = [(':method', 'GET'), (':scheme', 'http'), (':path', '/echo'), ('host', 'other.example')]
     check('Host: other.example\n' in c.answer(c.headers(fields)).body.decode())
     both = c.fields(path='/echo', extra=[('host', 'web.example')])
     text = c.answer(c.headers(both)).body.decode()
     check(text.lower().count('\nhost:') == 1, text)
+    text = c.answer(c.headers(c.fields(path='/echo', extra=[('host', 'WEB.Example')]))).body.decode()
+    check('Host: web.example\n' in text and text.lower().count('\nhost:') == 1, text)
+    a = c.answer(c.headers(c.fields(path='/echo', extra=[('host', 'other.example')])))
+    check(a.status == 400 and a.body == b'400 :authority and Host differ\n', a)
+
+
+def https_without_tls_is_misdirected(router, service):
+    c = Client(router.port)
+    a = c.answer(c.headers(c.fields(path='/echo', scheme='https')))
+    check(a.status == 421 and a.ended and b'without TLS' in a.body, a)
+    check(c.answer(c.headers(c.fields(path='/echo'))).status == 200)
 
 
 def content_with_a_length(router, service):
@@ -458,7 +469,7 @@ def preface_on_a_plain_port_is_refused(router, service):
 
 
 TESTS = [
-    request_goes_on_as_http11, cookie_crumbs_are_joined, host_stands_in_for_authority, content_with_a_length,
+    request_goes_on_as_http11, cookie_crumbs_are_joined, host_stands_in_for_authority, https_without_tls_is_misdirected, content_with_a_length,
     content_without_a_length_is_chunked, trailers_of_a_request, padding_is_no_content, large_uploads_flow,
     head_has_a_length_and_no_content, answers_without_content, early_hints_pass, fields_of_one_hop_end,
     large_heads_of_answers_pass, trailers_of_an_answer, cut_answer_is_reset, answer_before_the_content, window_of_nothing_holds_content,

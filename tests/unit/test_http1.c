@@ -100,7 +100,8 @@ static void judge_request(const char *data, size_t len, size_t step, struct outc
     case HTTP1_DONE:
         break;
     }
-    o->status = headers_loop(&head) ? 508 : 0;
+    /* Two that the router answers once it has understood them. */
+    o->status = headers_loop(&head) ? 508 : head.https ? 421 : 0;
     assert_in_range(head.size, 1, len);
     struct http1_out out;
     char *block = malloc(HEAD_OUT);
