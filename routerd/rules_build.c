@@ -119,6 +119,7 @@ static void build_methods(struct match_rules *rules, const struct table_route *r
         [HTTP1_METHOD_PATCH] = "PATCH",
         [HTTP1_METHOD_POST] = "POST",
         [HTTP1_METHOD_PUT] = "PUT" };
+    const uint32_t get = 1U << HTTP1_METHOD_GET, head = 1U << HTTP1_METHOD_HEAD;
     _cleanup_(strbuf_done) struct strbuf text = STRBUF_INIT;
     char *method;
     strv_for_each (method, route->methods) {
@@ -127,6 +128,11 @@ static void build_methods(struct match_rules *rules, const struct table_route *r
                 rules->methods |= 1U << i;
         }
         strbuf_addf(&text, "%s%s", text.len > 0 ? ", " : "", method);
+    }
+    /* HEAD is a GET whose content stays here (9110 9.3.2). */
+    if ((rules->methods & (get | head)) == get) {
+        rules->methods |= head;
+        strbuf_adds(&text, ", HEAD");
     }
     if (text.len > 0)
         rules->methods_text = arena_str(&rules->arena, strbuf_str(&text));

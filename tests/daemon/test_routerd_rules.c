@@ -233,6 +233,12 @@ static void limits_are_the_routes_own(void **state)
         "Transfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n", 413);
     assert_status("POST", "t.x", "/echo", "Content-Length: 11\r\n\r\n01234567890", 200);
     assert_status("PUT", "l.x", "/echo", "Content-Length: 0\r\n\r\n", 405);
+    int fd = client_open(router->port);
+    client_send(fd, "HEAD /hello HTTP/1.1\r\nHost: l.x\r\n\r\n");
+    struct answer a = client_read(fd, true);
+    assert_int_equal(a.status, 200);
+    answer_done(&a);
+    close(fd);
     assert_status("GET", "l.x", "/slow?1000", NULL, 504);
     assert_status("GET", "p.x", "/hello", NULL, 403);
 }
