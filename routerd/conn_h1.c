@@ -76,11 +76,12 @@ static void refuse(struct conn_h1 *c, const struct http1_fault *fault, const cha
     struct http1_slice line = { data, end ? (size_t)(end - data) : len };
     if (line.len > 0 && data[line.len - 1] == '\r')
         line.len--;
-    exchange_record_refused(c->worker, &c->forward, fault->status, fault->reason, line);
     /* What else it asks for, nobody asks HEAD for content. */
     bool head = line.len >= 5 && memcmp(line.ptr, "HEAD ", 5) == 0;
+    enum http1_method method = head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER;
+    exchange_record_refused(c->worker, &c->forward, fault, method, line);
     stop_reading(c);
-    conn_h1_refuse(c, fault, head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER);
+    conn_h1_refuse(c, fault, method);
     conn_h1_done(c);
 }
 

@@ -137,10 +137,8 @@ static void head_is_too_large(struct conn_h1 *c)
     struct exchange *ex = c->exchange;
     c->exchange = NULL;
     c->keep = c->chunked = c->cut_short = false;
-    if (ex) {
-        ex->status = fault.status;
-        exchange_abort(ex, fault.status, fault.reason);
-    }
+    if (ex)
+        exchange_abort_refused(ex, &fault);
     conn_h1_refuse(c, &fault, ex ? (enum http1_method)ex->method_id : HTTP1_METHOD_OTHER);
     conn_h1_done(c);
 }

@@ -81,11 +81,13 @@ void conn_h2_break_off(struct h2_stream *s, const struct http1_fault *fault)
     }
     s->exchange = NULL;
     s->conn->n_exchanges--;
-    exchange_abort(ex, fault->status, fault->reason);
-    if (s->answered)
+    if (s->answered) {
+        exchange_abort(ex, fault->status, fault->reason);
         conn_h2_reset(s, NGHTTP2_CANCEL);
-    else
+    } else {
+        exchange_abort_refused(ex, fault);
         conn_h2_refuse(s, fault);
+    }
 }
 
 static void end_receiving(struct h2_stream *s)
@@ -209,8 +211,8 @@ static void on_request(struct conn_h2 *c, struct h2_stream *s, bool ends)
             make_key(s, key);
         begin_exchange(s, &worker->head);
     } else {
-        exchange_record_refused(
-            worker, &c->forward, fault.status, fault.reason, (struct http1_slice){ "", 0 });
+        exchange_record_refused(worker, &c->forward, &fault,
+            s->asks_head ? HTTP1_METHOD_HEAD : HTTP1_METHOD_OTHER, (struct http1_slice){ "", 0 });
         conn_h2_refuse(s, &fault);
         (void)conn_h2_spend(c, H2_COST_RESET);
     }

@@ -137,6 +137,7 @@ void exchange_fail_with(struct exchange *ex, const struct own_answer *own, const
         if (ex->rules)
             rules_error_page(ex->rules, &page);
         int n = worker_own_answer(worker, &page, (enum http1_method)ex->method_id, &content);
+        ex->down_bytes = n > 0 ? (int64_t)content.iov_len : 0;
         ops->answer(client, &worker->answer, &extra, &content, n, true);
         /* The client may be gone by now, and then has ended us. */
         if (ex->state == EXCHANGE_OVER)
@@ -161,6 +162,14 @@ void exchange_abort(struct exchange *ex, int status, const char *reason)
     if (!ex->head_answered)
         ex->status = status;
     release_all(ex, false, reason);
+}
+
+void exchange_abort_refused(struct exchange *ex, const struct http1_fault *fault)
+{
+    struct own_answer own = { .status = fault->status, .text = fault->reason };
+    ex->status = fault->status;
+    ex->down_bytes = (int64_t)own_answer_bytes(&own, (enum http1_method)ex->method_id);
+    exchange_abort(ex, fault->status, fault->reason);
 }
 
 /* --- beginning ------------------------------------------------------------------------------------------- */

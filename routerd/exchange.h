@@ -176,6 +176,8 @@ void exchange_resume(struct exchange *ex);
 /* The client is gone, or breaks off: nothing more goes to it, the upstream connection ends. `reason` for the log,
  * NULL: none. */
 void exchange_abort(struct exchange *ex, int status, const char *reason);
+/* The same, of an answer whose head can't be told: the client's side answers with the fault instead. */
+void exchange_abort_refused(struct exchange *ex, const struct http1_fault *fault);
 
 /* --- from upconn.c ---------------------------------------------------------------------------------------- */
 
@@ -223,8 +225,8 @@ void exchange_record_failure(struct exchange *ex);
 /* A line of the log about the endpoint. Workers don't write to the journal, which may be slow: main does. */
 void exchange_note(struct exchange *ex, enum log_level level, const char *fmt, ...) _printf_(3, 4);
 /* A request that never became an exchange. first_line may be empty. */
-void exchange_record_refused(struct worker *worker, const struct forward *forward, int status,
-    const char *reason, struct http1_slice first_line);
+void exchange_record_refused(struct worker *worker, const struct forward *forward,
+    const struct http1_fault *fault, enum http1_method method, struct http1_slice first_line);
 /* exchange_send.c: writes what waits for the endpoint. */
 void exchange_flush(struct exchange *ex);
 void exchange_wake(struct exchange *ex);

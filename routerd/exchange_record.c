@@ -11,6 +11,7 @@
 #include "routerd/endpoint.h"
 #include "routerd/match.h"
 #include "routerd/match_policy.h"
+#include "routerd/own_answer.h"
 #include "routerd/pool.h"
 #include "routerd/routerd.h"
 #include "routerd/settings.h"
@@ -269,24 +270,26 @@ static enum worker_refusal refusal_of(int status)
     }
 }
 
-void exchange_record_refused(struct worker *worker, const struct forward *forward, int status,
-    const char *reason, struct http1_slice first_line)
+void exchange_record_refused(struct worker *worker, const struct forward *forward,
+    const struct http1_fault *fault, enum http1_method method, struct http1_slice first_line)
 {
-    endpoint_count(&worker->counters.refused[refusal_of(status)], 1);
+    struct own_answer own = { .status = fault->status, .text = fault->reason };
+    endpoint_count(&worker->counters.refused[refusal_of(fault->status)], 1);
     if (!want_in_file(worker, false))
         return;
     struct access_record r = {
-        .status = (uint16_t)status,
+        .status = (uint16_t)fault->status,
         .tls_version = forward->tls_version,
         .tls_cipher = forward->tls_cipher,
         .wall_us = loop_wall(worker->loop).us,
         .first_byte_us = -1,
+        .bytes_out = (int64_t)own_answer_bytes(&own, method),
     };
     struct http1_slice texts[ACCESS_TEXT_MAX_] = { 0 };
     if (first_line.len > EXCHANGE_TARGET_SHORT)
         first_line.len = EXCHANGE_TARGET_SHORT;
     texts[ACCESS_PEER] = text_of(forward->peer);
     texts[ACCESS_TARGET] = first_line;
-    texts[ACCESS_REASON] = text_of(reason);
+    texts[ACCESS_REASON] = text_of(fault->reason);
     put_in_file(worker, &r, texts);
 }

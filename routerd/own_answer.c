@@ -26,16 +26,29 @@ void own_answer_set_time(struct own_answer_store *store, int64_t unix_s)
     wall_format_http((wall_t){ unix_s * CLOCK_US_PER_S }, store->date);
 }
 
+/* Returns its length, cut off where `max` is too short. */
+static size_t print_text(const struct own_answer *own, char *ret, size_t max)
+{
+    int n = snprintf(ret, max, "%d %s\n", own->status, own->text ? own->text : "");
+    return n < (int)max ? (size_t)n : max - 1;
+}
+
+size_t own_answer_bytes(const struct own_answer *own, enum http1_method method)
+{
+    char text[OWN_ANSWER_TEXT_MAX];
+    if (method == HTTP1_METHOD_HEAD)
+        return 0;
+    return own->body ? own->body_len : print_text(own, text, sizeof(text));
+}
+
 int own_answer_make(const struct own_answer *own, enum http1_method method, struct own_answer_store *store,
     struct http1_head *head, struct iovec *content)
 {
     const char *body = own->body;
     size_t len = own->body_len;
     if (!body) {
-        int n =
-            snprintf(store->text, sizeof(store->text), "%d %s\n", own->status, own->text ? own->text : "");
+        len = print_text(own, store->text, sizeof(store->text));
         body = store->text;
-        len = n < (int)sizeof(store->text) ? (size_t)n : sizeof(store->text) - 1;
     }
     head->status = own->status;
     head->reason = (struct http1_slice){ "", 0 };

@@ -32,6 +32,8 @@ struct own_answer_store {
 /* What Date says in the answers made from now on; the text is made anew when the second is another one. */
 void own_answer_set_time(struct own_answer_store *store, int64_t unix_s);
 
+/* Of content, in answer to that method. */
+size_t own_answer_bytes(const struct own_answer *own, enum http1_method method);
 /* Fills *head and *content; returns how many parts of content there are (0 or 1). Everything lives as long as `store`
  * and what `own` points to. */
 int own_answer_make(const struct own_answer *own, enum http1_method method, struct own_answer_store *store,
