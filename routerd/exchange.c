@@ -125,7 +125,7 @@ void exchange_fail_with(struct exchange *ex, const struct own_answer *own, const
     if (!answered)
         ex->status = own->status;
     if (!reason)
-        reason = own->status >= 500 ? own->text : NULL;
+        reason = own->reason ? own->reason : own->status >= 500 ? own->text : NULL;
     if (ops && answered) {
         release_all(ex, false, reason);
         ops->reset(client, reason);

@@ -84,7 +84,7 @@ static bool answered_here(
     const char *acme = ex->worker->settings->acme_directory;
     if (acme && rules_is_acme(head) &&
         (head->method_id == HTTP1_METHOD_GET || head->method_id == HTTP1_METHOD_HEAD) &&
-        rules_file(acme, NULL, head, refusal))
+        rules_file(acme, NULL, head, refusal) == 0)
         return true;
     if (!ex->rules || !ex->rules->answers)
         return false;

@@ -15,12 +15,44 @@
 
 #define WELL_KNOWN "/.well-known"
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool files_name(struct http1_slice path, char ret[FILES_PATH_MAX], size_t *ret_len)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.ptr[i];
+        if (c == '%') {
+            int high = i + 2 < path.len ? hex_digit(path.ptr[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(path.ptr[i + 2]) : -1;
+            if (low < 0)
+                return false;
+            c = (char)(high << 4 | low);
+            if (c == '\0' || c == '/')
+                return false;
+            i += 2;
+        }
+        if (len + 1 >= FILES_PATH_MAX)
+            return false;
+        ret[len++] = c;
+    }
+    ret[len] = '\0';
+    *ret_len = len;
+    return true;
+}
+
 /* Segments that may be names of files to show: none begins with a dot, and none is empty. */
 static bool is_plain(const char *path)
 {
     for (const char *s = path; *s; s++) {
         bool known = s == path && strncmp(s, WELL_KNOWN "/", sizeof(WELL_KNOWN)) == 0;
-        if (*s == '%' || *s == '\\' || (*s == '/' && (s[1] == '/' || s[1] == '\0')) ||
+        if (*s == '\\' || (*s == '/' && (s[1] == '/' || s[1] == '\0')) ||
             (*s == '/' && s[1] == '.' && !known))
             return false;
     }

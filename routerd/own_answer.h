@@ -16,6 +16,7 @@
 struct own_answer {
     int status;
     const char *text;                /* one line for people; goes as "503 text" where there is no body */
+    const char *reason;              /* for the log; NULL: of 5xx the text, else none */
     int retry_after_s;               /* 0: not said */
     const char *location, *allow;    /* NULL: none */
     const char *body, *content_type; /* NULL: the text, as text/plain */

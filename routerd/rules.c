@@ -2,6 +2,7 @@
 #include "routerd/rules.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,27 +196,33 @@ static bool redirect_to_https(const struct rules_values *v, struct own_answer *r
     return redirect(&plain, &to, method == HTTP1_METHOD_GET || method == HTTP1_METHOD_HEAD ? 301 : 308, ret);
 }
 
-bool rules_file(const char *folder, const struct match_rules *rules, const struct http1_head *head,
+int rules_file(const char *folder, const struct match_rules *rules, const struct http1_head *head,
     struct own_answer *ret)
 {
-    char path[FILES_PATH_MAX], *data;
+    char path[3 * FILES_PATH_MAX], name[FILES_PATH_MAX], *data;
     struct http1_out out;
-    size_t len;
+    size_t name_len, len;
     http1_out_init(&out, path, sizeof(path));
     if (rules)
         rules_add_target(&out, rules, head->path);
     else
         http1_out_add(&out, head->path.ptr, head->path.len);
-    if (out.full || files_read(folder, (struct http1_slice){ path, out.len }, FILES_MAX, &data, &len) < 0)
-        return false;
+    if (out.full || !files_name((struct http1_slice){ path, out.len }, name, &name_len))
+        return -ENOENT;
+    int r = files_read(folder, (struct http1_slice){ name, name_len }, FILES_MAX, &data, &len);
+    if (r < 0)
+        return r;
     *ret = (struct own_answer){ .status = 200,
         .text = "",
         .body = data,
         .body_len = len,
-        .content_type = files_type(path, out.len),
+        .content_type = files_type(name, name_len),
         .memory = data };
-    return true;
+    return 0;
 }
+
+#define TEXT_OF_(number) #number
+#define TEXT_OF(number)  TEXT_OF_(number)
 
 static bool serve_file(const struct rules_values *v, struct own_answer *ret)
 {
@@ -225,7 +232,12 @@ static bool serve_file(const struct rules_values *v, struct own_answer *ret)
         ret->allow = "GET, HEAD";
         return true;
     }
-    return rules_file(v->rules->files, v->rules, v->head, ret) || answer(ret, 404, "there is no such file");
+    int r = rules_file(v->rules->files, v->rules, v->head, ret);
+    if (r < 0)
+        answer(ret, 404, "there is no such file");
+    if (r == -EFBIG)
+        ret->reason = "the file is larger than " TEXT_OF(FILES_MAX_KB) " kB";
+    return true;
 }
 
 bool rules_answer(const struct rules_values *v, struct own_answer *ret)

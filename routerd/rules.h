@@ -105,9 +105,9 @@ struct rules_values {
 bool rules_answer(const struct rules_values *values, struct own_answer *ret);
 /* Is the request one for the proof that a certificate's host is ours? */
 bool rules_is_acme(const struct http1_head *head);
-/* False: there is no such file. */
-bool rules_file(const char *folder, const struct match_rules *rules, const struct http1_head *head,
-    struct own_answer *ret);
+/* 0; -ENOENT: there is no such file; -EFBIG. */
+_must_check_ int rules_file(const char *folder, const struct match_rules *rules,
+    const struct http1_head *head, struct own_answer *ret);
 /* Puts the page for that status in, if there is one. */
 void rules_error_page(const struct match_rules *rules, struct own_answer *answer);
 

@@ -265,6 +265,9 @@ static void files_are_served(void **state)
     answer_done(&a);
     assert_status("GET", "f.x", "/../5xx.html", NULL, 404);
     assert_status("GET", "f.x", "/", NULL, 404);
+    assert_status("GET", "f.x", "/%61%2Etxt", NULL, 200);
+    assert_status("GET", "f.x", "/%2Fa.txt", NULL, 404);
+    assert_status("GET", "f.x", "/a.txt%00", NULL, 404);
     assert_status("DELETE", "f.x", "/a.txt", NULL, 405);
     int fd = client_open(router->port);
     client_send(fd, "HEAD /a.txt HTTP/1.1\r\nHost: f.x\r\n\r\n");

@@ -304,6 +304,7 @@ static int make_folder(void **state)
     put("outside", "secret");
     put("www/a.html", "<p>");
     put("www/.hidden", "secret");
+    put("www/100%", "percent");
     put("www/.well-known/acme-challenge/t0k", "proof");
     assert_int_equal(symlink("../outside", "www/link"), 0);
     assert_int_equal(symlink("/etc/passwd", "www/absolute"), 0);
@@ -318,8 +319,9 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     static const char *const names[] = { "www/.well-known/acme-challenge/t0k",
-        "www/.well-known/acme-challenge", "www/.well-known", "www/a.html", "www/.hidden", "www/link",
-        "www/absolute", "www/inner", "www/fifo", "www/large", "www", "outside", "page.html", "page" };
+        "www/.well-known/acme-challenge", "www/.well-known", "www/a.html", "www/100%", "www/.hidden",
+        "www/link", "www/absolute", "www/inner", "www/fifo", "www/large", "www", "outside", "page.html",
+        "page" };
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         (void)remove(names[i]);
     assert_int_equal(chdir("/"), 0);
@@ -348,6 +350,7 @@ static void files_stay_inside_their_folder(void **state)
         { "/fifo", NULL },
         { "/large", NULL },
         { "/%61.html", NULL },
+        { "/100%", "percent" },
         { "/a.html/", NULL },
     };
     _cleanup_(free_ptr) char *www = xasprintf("%s/www", folder);
@@ -363,6 +366,45 @@ static void files_stay_inside_their_folder(void **state)
     }
 }
 
+static void escapes_in_names_of_files_are_decoded(void **state)
+{
+    static const struct {
+        const char *path, *name; /* NULL: it stands for none */
+    } rows[] = {
+        { "/a.html", "/a.html" },
+        { "/", "/" },
+        { "/a%20b.css", "/a b.css" },
+        { "/%C3%bc.txt", "/\xc3\xbc.txt" },
+        { "/%61%2E%63ss", "/a.css" },
+        { "/100%25", "/100%" },
+        { "/%2561", "/%61" },
+        { "/a+b", "/a+b" },
+        { "/%2e%2e/x", "/../x" },
+        { "/a%2Fb", NULL },
+        { "/a%2fb", NULL },
+        { "/a%00", NULL },
+        { "/%00.css", NULL },
+        { "/a%", NULL },
+        { "/a%6", NULL },
+        { "/a%6g", NULL },
+        { "/a%g6", NULL },
+        { "/%%61", NULL },
+        { "/% 1", NULL },
+    };
+    char name[FILES_PATH_MAX], path[FILES_PATH_MAX + 1];
+    size_t len;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        bool fine = files_name((struct http1_slice){ rows[i].path, strlen(rows[i].path) }, name, &len);
+        if (fine != (rows[i].name != NULL) ||
+            (fine && (len != strlen(rows[i].name) || strcmp(name, rows[i].name) != 0)))
+            fail_msg("%s: %s", rows[i].path, fine ? name : "-");
+    }
+    memset(path, 'a', sizeof(path));
+    assert_true(files_name((struct http1_slice){ path, FILES_PATH_MAX - 1 }, name, &len));
+    assert_int_equal(strlen(name), FILES_PATH_MAX - 1);
+    assert_false(files_name((struct http1_slice){ path, FILES_PATH_MAX }, name, &len));
+}
+
 static void a_route_serves_a_folder(void **state)
 {
     _cleanup_(free_ptr) char *keys = xasprintf("'path':'/docs','strip_prefix':true,'files':'%s/www'", folder);
@@ -373,6 +415,12 @@ static void a_route_serves_a_folder(void **state)
         { "HEAD /docs/a.html?x HTTP/1.1\r\nHost: a.b\r\n\r\n", 200 },
         { "GET /docs/b.html HTTP/1.1\r\nHost: a.b\r\n\r\n", 404 },
         { "GET /docs HTTP/1.1\r\nHost: a.b\r\n\r\n", 404 },
+        { "GET /docs/%61.html HTTP/1.1\r\nHost: a.b\r\n\r\n", 200 },
+        { "GET /docs/a%2ehtml?%zz HTTP/1.1\r\nHost: a.b\r\n\r\n", 200 },
+        { "GET /docs/a.html%00 HTTP/1.1\r\nHost: a.b\r\n\r\n", 404 },
+        { "GET /docs/%2fa.html HTTP/1.1\r\nHost: a.b\r\n\r\n", 404 },
+        { "GET /docs/%2e%2e/outside HTTP/1.1\r\nHost: a.b\r\n\r\n", 404 },
+        { "GET /docs/large HTTP/1.1\r\nHost: a.b\r\n\r\n", 404 },
         { "POST /docs/a.html HTTP/1.1\r\nHost: a.b\r\nContent-Length: 0\r\n\r\n", 405 } };
     struct match_rules *rules = build(keys);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -384,6 +432,10 @@ static void a_route_serves_a_folder(void **state)
         assert_int_equal(own.status, rows[i].status);
         if (own.status == 200)
             assert_string_equal(own.content_type, "text/html; charset=utf-8");
+        if (strstr(rows[i].request, "large"))
+            assert_string_equal(own.reason, "the file is larger than 1024 kB");
+        else
+            assert_null(own.reason);
         free(own.memory);
     }
     rules_unref(rules);
@@ -449,6 +501,7 @@ int main(void)
         cmocka_unit_test(rules_answer_requests),
         cmocka_unit_test(rules_see_the_client_behind_a_trusted_proxy),
         cmocka_unit_test(files_stay_inside_their_folder),
+        cmocka_unit_test(escapes_in_names_of_files_are_decoded),
         cmocka_unit_test(a_route_serves_a_folder),
         cmocka_unit_test(types_go_by_extension),
         cmocka_unit_test(the_closest_error_page_is_shown),
