@@ -97,6 +97,15 @@ static bool answered_here(
     return rules_answer(&values, refusal);
 }
 
+/* Clients are not told the name, which may be nobody's but ours. */
+static enum pick no_release(const struct match_service *service, struct own_answer *refusal)
+{
+    (void)answer(refusal, 503, "no release of this service takes requests", RETRY_AFTER_S);
+    refusal->memory = xasprintf("no release of %s takes requests", service->name);
+    refusal->reason = refusal->memory;
+    return PICK_ANSWER;
+}
+
 enum pick exchange_route(
     struct exchange *ex, const struct http1_head *head, const struct trace *trace, struct own_answer *refusal)
 {
@@ -125,7 +134,7 @@ enum pick exchange_route(
     if (!ex->release)
         ex->release = live_release(ex, ex->service);
     if (!ex->release)
-        return answer(refusal, 503, "no release of this service takes requests", RETRY_AFTER_S);
+        return no_release(ex->service, refusal);
     endpoint_count(&ex->release->slots->pool->locals[ex->worker->index].requests, 1);
     return PICK_ENDPOINT;
 }

@@ -288,6 +288,49 @@ def every_request_gets_a_line(programs):
         shutil.rmtree(folder)
 
 
+def what_the_router_says_itself_is_counted_and_told(programs):
+    folder = tempfile.mkdtemp(prefix="router-log-")
+    log = os.path.join(folder, "access.log")
+    os.mkdir(os.path.join(folder, "www"))
+    for name, size in (("a b.css", 900000), ("large", (1 << 20) + 1)):
+        with open(os.path.join(folder, "www", name), "wb") as f:
+            f.truncate(size)
+    table = {"format": 1, "routes": [
+        {"host": "f.example", "files": os.path.join(folder, "www")},
+        {"host": "r.example", "redirect": {"to": "https://new.example$uri"}},
+        {"host": "idle.example", "service": "idle"}],
+        "services": [{"name": "idle", "releases": [{"version": "1.0.0", "weight": 0}, {"version": "2.0.0", "weight": 0}]}]}
+    http2 = ["--http2-prior-knowledge"]
+    asked = [("f.example", "/a%20b.css", 200, []), ("f.example", "/a%20b.css", 200, ["-I"]), ("f.example", "/none", 404, []),
+             ("f.example", "/large", 404, []), ("r.example", "/x", 308, []), ("idle.example", "/y", 503, []),
+             ("else.example", "/", 404, []), ("f.example", "/a%20b.css", 200, http2), ("f.example", "/a%20b.css", 200, http2 + ["-I"]),
+             ("f.example", "/none", 404, http2), ("r.example", "/x", 308, http2)]
+    try:
+        with scene(programs, f"--access-log={log}", "--h2c=yes", table=table) as (router, service, _):
+            wanted = []
+            for host, path, status, more in asked:
+                r = subprocess.run(["curl", "-s", "-H", f"Host: {host}", *more, f"http://127.0.0.1:{router.port}{path}"],
+                                   capture_output=True, check=True)
+                wanted.append((path, status, 0 if "-I" in more else len(r.stdout)))
+                assert "-I" in more or (len(r.stdout) == 900000 if status == 200 else b"%d" % status in r.stdout), r
+            said = router.send(b"GET /bad HTTP/1.1\r\nHost: a b\r\n\r\n")
+            router.send(b"HEAD /bad HTTP/1.1\r\nHost: a b\r\n\r\n")
+            records = eventually("all lines", lambda: len(lines_of(log)) == len(asked) + 2 and records_of(log))
+            got = sorted((r["target"], r["status"], r["bytes_out"]) for r in records if "bad" not in r["target"])
+            assert got == sorted(wanted), (got, sorted(wanted))
+            bad = {r["target"][:4]: r["bytes_out"] for r in records if "bad" in r["target"]}
+            assert bad == {"GET ": len(said.split(b"\r\n\r\n", 1)[1]), "HEAD": 0}, bad
+            reasons = {r["target"]: r.get("reason", "") for r in records}
+            assert reasons["/large"] == "the file is larger than 1024 kB" and reasons["/none"] == "", reasons
+            assert reasons["/y"] == "no release of idle takes requests", reasons
+            eventually("the log says so", lambda: "404 in" in router.said() and reasons["/large"] in router.said())
+            assert reasons["/y"] in router.said()
+            # These count what came from endpoints.
+            assert prometheus_text.value(router.metrics(), "stagecoach_router_endpoint_response_bytes_total") == 0
+    finally:
+        shutil.rmtree(folder)
+
+
 def ordinary_requests_are_sampled_and_failures_are_not(programs):
     folder = tempfile.mkdtemp(prefix="router-log-")
     log = os.path.join(folder, "access.log")
@@ -484,6 +527,7 @@ TESTS = [
     a_trusted_proxy_keeps_its_ids,
     the_client_behind_a_trusted_proxy_is_told,
     every_request_gets_a_line,
+    what_the_router_says_itself_is_counted_and_told,
     ordinary_requests_are_sampled_and_failures_are_not,
     a_moved_file_is_opened_again,
     a_full_disk_costs_lines_and_no_request,
