@@ -169,11 +169,15 @@ static bool is_omitted(const struct field *f, const void *obj)
     return false;
 }
 
+/* A required text that is not there means that the object was not given at all. */
 static bool is_all_omitted(const struct schema *schema, const void *obj)
 {
-    for (size_t i = 0; i < schema->n_fields; i++)
-        if (!is_omitted(&schema->fields[i], obj))
+    for (size_t i = 0; i < schema->n_fields; i++) {
+        const struct field *f = &schema->fields[i];
+        bool is_absent = f->type == FIELD_STRING && !*CONST_MEMBER(obj, f, char *);
+        if (!is_absent && !is_omitted(f, obj))
             return false;
+    }
     return true;
 }
 

@@ -60,7 +60,8 @@ struct field {
     const struct schema *of;  /* FIELD_STRUCT, FIELD_LIST */
     field_check_fn check;     /* FIELD_STRING, each of FIELD_STRV, each value of FIELD_PAIRS */
     field_check_fn check_key; /* FIELD_PAIRS */
-    const char *must;         /* "a service name": completes "must be …" */
+    const char *must;     /* "a service name": completes "must be …"; also of a FIELD_INT out of range */
+    const char *must_key; /* FIELD_PAIRS: the same for check_key; may be NULL */
 };
 
 struct schema {

@@ -141,6 +141,10 @@ static int read_int(
     int64_t n = json_int(v), max = f->max == 0 ? INT64_MAX : f->max;
 
     if (!json_is(v, JSON_INT) || n < f->min || n > max) {
+        if (f->must)
+            return refuse_value(r, path, v, "%s", f->must);
+        if (f->min == max)
+            return refuse_value(r, path, v, "%" PRId64, max);
         if (max == INT64_MAX && f->min == INT64_MIN)
             return refuse_value(r, path, v, "a whole number");
         if (max == INT64_MAX)
@@ -252,7 +256,8 @@ static int read_pairs(
         const char *key = json_key(member);
         struct path member_path = { .up = path, .name = key };
         if (!*key || strchr(key, '=') || (f->check_key && !f->check_key(key)))
-            return refuse(r, &member_path, member, "the key is not allowed here");
+            return f->must_key ? refuse(r, &member_path, member, "the key must be %s", f->must_key)
+                               : refuse(r, &member_path, member, "the key is not allowed here");
         result = check_text(r, &member_path, f, member);
         if (result < 0)
             return result;

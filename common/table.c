@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/map.h"
 #include "common/mem.h"
 #include "common/names.h"
@@ -60,7 +61,7 @@ static const struct field release_fields[] = {
         .must = "a version such as 1.2.3"),
     F_STRING(struct table_release, commit,    0,              .check = name_is_commit,
         .must = "a commit: 40 hex digits"),
-    F_INT(struct table_release,    weight,    FIELD_OMIT_EMPTY, -1, WEIGHT_MAX, .fallback = -1),
+    F_INT(struct table_release,    weight,    FIELD_OMIT_EMPTY, 0, WEIGHT_MAX, .fallback = -1),
     F_LIST(struct table_release,   ranges,    0, &range_schema, .max = RANGES_MAX),
     F_LIST(struct table_release,   endpoints, 0, &endpoint_schema, .max = TABLE_ENDPOINTS_MAX),
 };
@@ -68,7 +69,7 @@ static const struct schema release_schema = SCHEMA("release", struct table_relea
 
 static const struct field service_fields[] = {
     F_STRING(struct table_service, name,       FIELD_REQUIRED, .check = name_is_service,
-        .must = "the name of a service"),
+        .must = table_service_must),
     F_BOOL(struct table_service,   pin_header, FIELD_OMIT_EMPTY, .fallback = true),
     F_BOOL(struct table_service,   pin_cookie, FIELD_OMIT_EMPTY, .fallback = true),
     F_BOOL(struct table_service,   pin_host,   FIELD_OMIT_EMPTY, .fallback = true),
@@ -243,7 +244,14 @@ static int check_service(const struct table *table, struct table_service *servic
     return result < 0 ? result : check_shares(table, service, err);
 }
 
-static int check_services(struct table *table, struct map *services, struct error *err)
+/* Where it is: the list and the row in it. */
+struct mistake {
+    const char *list;
+    size_t row;
+};
+
+static int check_services(
+    struct table *table, struct map *services, struct mistake *ret_mistake, struct error *err)
 {
     struct map *endpoints = map_new(NULL);
     size_t n_endpoints = 0;
@@ -251,6 +259,7 @@ static int check_services(struct table *table, struct map *services, struct erro
 
     for (size_t i = 0; i < table->n_services && result == 0; i++) {
         struct table_service *service = &table->services[i];
+        *ret_mistake = (struct mistake){ "services", i };
         if (map_get(services, service->name))
             result = error_set(err, -EINVAL, "table: the service %s is there twice", service->name);
         map_set(services, service->name, service);
@@ -264,19 +273,22 @@ static int check_services(struct table *table, struct map *services, struct erro
 int table_check_services(struct table *part, struct error *err)
 {
     struct map *services = map_new(NULL);
-    int result = check_services(part, services, err);
+    struct mistake mistake = { "services", 0 };
+    int result = check_services(part, services, &mistake, err);
 
     map_free(services);
     return result;
 }
 
-static int check_routes(struct table *table, const struct map *services, struct error *err)
+static int check_routes(
+    struct table *table, const struct map *services, struct mistake *ret_mistake, struct error *err)
 {
     struct map *known = map_new(NULL);
     int result = 0;
 
     for (size_t i = 0; i < table->n_routes && result == 0; i++) {
         struct table_route *route = &table->routes[i];
+        *ret_mistake = (struct mistake){ "routes", i };
         char *key _cleanup_(free_ptr) = table_route_key(route);
         result = table_route_check(route, key, err);
         if (result < 0)
@@ -292,6 +304,17 @@ static int check_routes(struct table *table, const struct map *services, struct 
     return result;
 }
 
+/* The text is parsed once more: only a table with a mistake costs that. */
+static int line_of(const char *text, size_t len, const struct mistake *mistake)
+{
+    struct json *root _cleanup_(json_freep) = json_parse(text, len, NULL, NULL);
+    const struct json *row = json_first(json_get(root, mistake->list));
+
+    for (size_t i = 0; i < mistake->row; i++)
+        row = json_next(row);
+    return json_line(row);
+}
+
 int table_read(const char *text, size_t len, struct table *ret, struct error *err)
 {
     int line = 1, result = schema_read_at(&table_schema, text, len, ret, &line, err);
@@ -301,12 +324,15 @@ int table_read(const char *text, size_t len, struct table *ret, struct error *er
         return result;
     }
     struct map *services = map_new(NULL);
-    result = check_services(ret, services, err);
+    struct mistake mistake = { "services", 0 };
+    result = check_services(ret, services, &mistake, err);
     if (result == 0)
-        result = check_routes(ret, services, err);
+        result = check_routes(ret, services, &mistake, err);
     map_free(services);
-    if (result < 0)
+    if (result < 0) {
+        error_prefix(err, "line %d", line_of(text, len, &mistake));
         table_clear(ret);
+    }
     return result;
 }
 

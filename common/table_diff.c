@@ -33,7 +33,7 @@ static const struct field diff_fields[] = {
     F_STRV(struct table_diff,   routes_removed,   0, .max = TABLE_ROUTES_MAX),
     F_LIST(struct table_diff,   routes,           0, &table_route_schema, .max = TABLE_ROUTES_MAX),
     F_STRV(struct table_diff,   services_removed, 0, .check = name_is_service,
-        .must = "the name of a service", .max = TABLE_ROUTES_MAX),
+        .must = table_service_must, .max = TABLE_ROUTES_MAX),
     F_LIST(struct table_diff,   services,         0, &table_service_schema, .max = TABLE_ROUTES_MAX),
 };
 /* clang-format on */

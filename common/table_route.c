@@ -12,7 +12,9 @@
 #include "common/names.h"
 #include "common/network.h"
 #include "common/schema.h"
+#include "common/strbuf.h"
 #include "common/strv.h"
+#include "common/table_service.h"
 
 #define BIT(kind) (1U << VALUE_##kind)
 
@@ -51,6 +53,7 @@ static bool is_error_status(const char *s)
 
 static const char path_must[] = "a path that begins with \"/\", without \"..\" and escapes";
 static const char name_must[] = "the name of a field";
+static const char redirect_status_must[] = "301, 302, 303, 307 or 308";
 
 /* clang-format off */
 static const struct field field_fields[] = {
@@ -63,15 +66,16 @@ static const struct field field_fields[] = {
 const struct schema table_field_schema = SCHEMA("field", struct table_field, field_fields, true);
 
 static const struct field redirect_fields[] = {
-    F_STRING(struct table_redirect, to,     0, .check = is_field_value, .must = "an address",
+    F_STRING(struct table_redirect, to,     FIELD_REQUIRED,   .check = is_field_value, .must = "an address",
         .max = TABLE_VALUE_MAX),
-    F_INT(struct table_redirect,    status, FIELD_OMIT_EMPTY, 301, 308, .fallback = 308),
+    F_INT(struct table_redirect,    status, FIELD_OMIT_EMPTY, 301, 308, .fallback = 308,
+        .must = redirect_status_must),
 };
 static const struct schema redirect_schema =
     SCHEMA("redirect", struct table_redirect, redirect_fields, true);
 
 static const struct field hsts_fields[] = {
-    F_INT(struct table_hsts,  max_age,            FIELD_OMIT_EMPTY, -1, TABLE_HSTS_MAX_AGE_MAX,
+    F_INT(struct table_hsts,  max_age,            FIELD_OMIT_EMPTY, 0, TABLE_HSTS_MAX_AGE_MAX,
         .fallback = -1),
     F_BOOL(struct table_hsts, include_subdomains, FIELD_OMIT_EMPTY),
     F_BOOL(struct table_hsts, preload,            FIELD_OMIT_EMPTY),
@@ -80,9 +84,9 @@ const struct schema table_hsts_schema = SCHEMA("hsts", struct table_hsts, hsts_f
 
 static const struct field route_fields[] = {
     F_STRING(struct table_route, host,    FIELD_REQUIRED, .check = is_route_host,
-        .must = "a host name, *.name or *"),
+        .must = "a host name in lower case without a port, *.name or *"),
     F_STRING(struct table_route, path,    0, .check = name_is_path_prefix, .must = path_must),
-    F_STRING(struct table_route, service, 0, .check = name_is_service, .must = "the name of a service"),
+    F_STRING(struct table_route, service, 0, .check = name_is_service, .must = table_service_must),
     F_BOOL(struct table_route,   https,           FIELD_OMIT_EMPTY),
     F_STRUCT(struct table_route, redirect,        FIELD_OMIT_EMPTY, &redirect_schema),
     F_STRUCT(struct table_route, hsts,            FIELD_OMIT_EMPTY, &table_hsts_schema),
@@ -90,16 +94,18 @@ static const struct field route_fields[] = {
     F_LIST(struct table_route,   answer_headers,  0, &table_field_schema, .max = TABLE_RULES_MAX),
     F_BOOL(struct table_route,   strip_prefix,    FIELD_OMIT_EMPTY),
     F_STRING(struct table_route, rewrite_prefix,  0, .check = name_is_path_prefix, .must = path_must),
-    F_INT(struct table_route,    body_size,       FIELD_OMIT_EMPTY, -1, 0, .fallback = -1),
+    F_INT(struct table_route,    body_size,       FIELD_OMIT_EMPTY, 0, 0, .fallback = -1),
     F_INT(struct table_route,    timeout_ms,      FIELD_OMIT_EMPTY, 0, 86400000),
     F_STRV(struct table_route,   methods,         FIELD_NOT_EMPTY, .check = table_is_method,
         .must = "a method in capitals other than CONNECT and TRACE", .max = TABLE_RULES_MAX),
     F_STRV(struct table_route,   allow,           FIELD_NOT_EMPTY, .check = network_is,
         .must = "a network such as 10.0.0.0/8", .max = TABLE_RULES_MAX),
-    F_PAIRS(struct table_route,  error_pages,     0, .check = name_is_path_prefix, .must = "a path of a file",
-        .check_key = is_error_status, .max = TABLE_RULES_MAX),
+    F_PAIRS(struct table_route,  error_pages,     0, .check = name_is_path_prefix,
+        .must = "the absolute path of a file (\"/…\"), without \"..\" and blanks", .check_key = is_error_status,
+        .must_key = "an error status (\"404\", \"503\") or a class of them (\"4xx\", \"5xx\")",
+        .max = TABLE_RULES_MAX),
     F_STRING(struct table_route, files,           0, .check = name_is_path_prefix,
-        .must = "the path of a folder"),
+        .must = "the absolute path of a folder (\"/…\"), without \"..\" and blanks"),
 };
 /* clang-format on */
 
@@ -282,14 +288,17 @@ static int check_redirect(const struct table_route *route, const char *where, st
     const struct table_redirect *redirect = &route->redirect;
 
     if (!redirect->to)
-        return redirect->status == 308 ? 0 : error_set(err, -EINVAL, "%s: redirect has no \"to\"", where);
+        return 0;
     if (redirect->status > 303 && redirect->status < 307)
+        return error_set(err, -EINVAL, "%s: redirect.status must be %s, not %" PRId64, where,
+            redirect_status_must, redirect->status);
+    if (!is_address(redirect->to)) {
+        struct strbuf shown _cleanup_(strbuf_done) = STRBUF_INIT;
+        strbuf_add_printable(&shown, redirect->to, strlen(redirect->to), 60);
         return error_set(err, -EINVAL,
-            "%s: the status of a redirect is 301, 302, 303, 307 or 308, not %" PRId64, where,
-            redirect->status);
-    if (!is_address(redirect->to))
-        return error_set(err, -EINVAL,
-            "%s: redirect.to must begin with https://, http:// and a host, or with / and a name", where);
+            "%s: redirect.to must be https://HOST…, http://HOST… or /PATH, not \"%s\"", where,
+            strbuf_str(&shown));
+    }
     return check_value(where, "redirect.to", redirect->to, redirect_values, err);
 }
 

@@ -3,10 +3,15 @@
 
 #include <string.h>
 
+#include "common/names.h"
 #include "common/schema.h"
 
 #define PROBE_PATH_MAX 1024
 #define PROBE_HOST_MAX 255
+
+const char table_service_must[] =
+    "the name of a service (lower-case letters, digits, single dashes, at most 41)";
+_Static_assert(NAME_SERVICE_MAX == 41, "as the text says");
 
 /* Visible ASCII, as HTTP takes it; a fragment is not sent. */
 static bool is_visible(const char *s, size_t max)

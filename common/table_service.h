@@ -43,6 +43,7 @@ struct table_limits {
 };
 
 extern const struct schema table_health_schema, table_limits_schema;
+extern const char table_service_must[]; /* what the name of a service is: completes "must be …" */
 
 /* Path and query of a probe. */
 bool table_is_probe_path(const char *s);

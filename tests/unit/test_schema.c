@@ -30,11 +30,15 @@ struct outer {
     bool yes;
     bool no;
     int colour;
+    int64_t one;
+    int64_t even;
     struct inner inner;
+    struct inner maybe;
     struct inner *items;
     size_t n_items;
     char **words;
     char **env;
+    char **by_name;
 };
 
 static const struct field inner_fields[] = {
@@ -52,11 +56,15 @@ static const struct field outer_fields[] = {
     F_BOOL(struct outer, yes, FIELD_OMIT_EMPTY, .fallback = true),
     F_BOOL(struct outer, no, FIELD_OMIT_EMPTY),
     F_ENUM(struct outer, colour, 0, colour_names, .fallback = BLUE),
+    F_INT(struct outer, one, FIELD_OMIT_EMPTY, 1, 1),
+    F_INT(struct outer, even, FIELD_OMIT_EMPTY, 2, 4, .must = "2 or 4"),
     F_STRUCT(struct outer, inner, FIELD_REQUIRED, &inner_schema),
+    F_STRUCT(struct outer, maybe, FIELD_OMIT_EMPTY, &inner_schema),
     F_LIST(struct outer, items, 0, &inner_schema, .max = 3),
     F_STRV(struct outer, words, 0, .max = 3, .check = name_is_service, .must = "a service name"),
     F_PAIRS(struct outer, env, FIELD_SECRET, .max = 3, .check = name_is_env_value,
         .check_key = name_is_env_key, .must = "text without control characters"),
+    F_PAIRS(struct outer, by_name, 0, .check_key = name_is_service, .must_key = "a service name"),
 };
 static const struct schema outer_schema = SCHEMA("outer", struct outer, outer_fields, false);
 
@@ -115,6 +123,10 @@ static const struct read_case cases[] = {
     { "a real", HEAD ",\"n\":1.0}", NULL,
       "outer.n: must be a whole number from -5 to 1000, not a number with a fraction or exponent" },
     { "no limits", HEAD ",\"any\":true}", NULL, "outer.any: must be a whole number, not true" },
+    { "the only one", HEAD ",\"one\":2}", NULL, "outer.one: must be 1, not 2" },
+    { "one of few", HEAD ",\"even\":5}", NULL, "outer.even: must be 2 or 4, not 5" },
+    { "an object of which a part is missing", HEAD ",\"maybe\":{\"port\":1}}", NULL, "outer.maybe.name: is missing" },
+    { "bad key of known kind", HEAD ",\"by_name\":{\"B\":\"1\"}}", NULL, "outer.by_name.B: the key must be a service name" },
     { "bool as number", HEAD ",\"yes\":1}", NULL, "outer.yes: must be true or false, not 1" },
     { "bool as text", HEAD ",\"yes\":\"true\"}", NULL, "outer.yes: must be true or false, not \"true\"" },
     { "unknown word", HEAD ",\"colour\":\"green\"}", NULL, "outer.colour: must be one of red, blue, not \"green\"" },
@@ -217,7 +229,7 @@ static void what_is_written_can_be_read(void **state)
 {
     struct strbuf out = STRBUF_INIT;
     struct error err = { 0 };
-    struct outer a = { .colour = RED }, b;
+    struct outer a = { .colour = RED, .maybe.port = 80 }, b;
 
     /* Text that is not UTF-8, and the same key twice: made by us, or taken from a log. */
     str_set(&a.id, "a\xFF");
@@ -248,7 +260,7 @@ static void long_text_is_cut_not_refused(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
         struct strbuf note = STRBUF_INIT, out = STRBUF_INIT;
-        struct outer a = { .colour = GREEN, .inner.port = 1 }, b;
+        struct outer a = { .colour = GREEN, .inner.port = 1, .maybe.port = 80 }, b;
         struct error err = { 0 };
         while (note.len < 3 * SCHEMA_STRING_MAX)
             strbuf_adds(&note, units[i]);
