@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/mem.h"
 #include "common/network.h"
@@ -147,7 +149,41 @@ static void build_networks(struct match_rules *rules, const struct table_route *
     rules->networks = networks;
 }
 
+/* --- files ----------------------------------------------------------------------------------------------- */
+
+/* Requests find nothing in a folder that is not there: that is said once, now. */
+static int build_files(struct match_rules *rules, const struct table_route *route, struct error *err)
+{
+    struct stat st;
+    rules->files = arena_str(&rules->arena, route->files);
+    if (!route->files)
+        return 0;
+    if (stat(route->files, &st) < 0)
+        return error_set_errno(err, -errno, "the folder %s can't be read", route->files);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(err, -ENOTDIR, "%s is not a folder", route->files);
+    if (access(route->files, X_OK) < 0)
+        return error_set_errno(err, -errno, "the folder %s can't be read", route->files);
+    return 0;
+}
+
 /* --- error pages ----------------------------------------------------------------------------------------- */
+
+/* files_read() tells nobody why: of what is asked for by clients there is nothing to tell. */
+static int refuse_page(const char *path, int result, struct error *err)
+{
+    struct stat st;
+    if (result == -EFBIG)
+        return error_set(err, result, "the error page %s is larger than %d kB", path, RULES_PAGE_MAX / 1024);
+    if (stat(path, &st) < 0 || access(path, R_OK) < 0)
+        return error_set_errno(err, -errno, "the error page %s can't be read", path);
+    if (!S_ISREG(st.st_mode))
+        return error_set(err, result, "the error page %s is %s", path,
+            S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
+    return error_set(err, result, "the error page %s can't be read: %s", path,
+        strrchr(path, '/')[1] == '.' ? "its name begins with a dot"
+                                     : "it is a link that leads out of its folder");
+}
 
 static int build_page(struct match_rules *rules, const char *pair, struct rule_page *page, struct error *err)
 {
@@ -157,10 +193,8 @@ static int build_page(struct match_rules *rules, const char *pair, struct rule_p
     _cleanup_(free_ptr) char *folder = xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
     int r =
         files_read(folder, (struct http1_slice){ slash, strlen(slash) }, RULES_PAGE_MAX, &data, &page->len);
-    if (r == -EFBIG)
-        return error_set(err, r, "the error page %s is larger than %d kB", path, RULES_PAGE_MAX / 1024);
     if (r < 0)
-        return error_set(err, r, "the error page %s can't be read", path);
+        return refuse_page(path, r, err);
     page->status =
         pair[1] == 'x' ? pair[0] - '0' : (pair[0] - '0') * 100 + (pair[1] - '0') * 10 + pair[2] - '0';
     page->body = arena_strn(&rules->arena, data, page->len);
@@ -197,7 +231,6 @@ int rules_build(const struct table_route *route, struct match_rules **ret, struc
     rules->body_max = route->body_size;
     rules->timeout_ms = route->timeout_ms;
     rules->https = route->https;
-    rules->files = arena_str(&rules->arena, route->files);
     if (route->redirect.to) {
         rules->redirect_status = (int)route->redirect.status;
         rules->redirect = build_value(&rules->arena, route->redirect.to);
@@ -207,8 +240,10 @@ int rules_build(const struct table_route *route, struct match_rules **ret, struc
     build_methods(rules, route);
     build_networks(rules, route);
     rules->answers = rules->https || rules->redirect_status || rules->methods_text || rules->n_networks > 0 ||
-        rules->files || !route->service;
-    int r = build_pages(rules, route, err);
+        route->files || !route->service;
+    int r = build_files(rules, route, err);
+    if (r == 0)
+        r = build_pages(rules, route, err);
     if (r < 0) {
         rules_unref(rules);
         return r;

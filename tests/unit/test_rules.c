@@ -479,16 +479,41 @@ static void the_closest_error_page_is_shown(void **state)
     rules_unref(rules);
 }
 
-static void an_error_page_that_is_not_there_refuses_the_table(void **state)
+static void files_that_cannot_be_read_refuse_the_table(void **state)
 {
-    struct table_route route = { .host = (char *)"a.b", .service = (char *)"web" };
-    char *pages[] = { (char *)"502=/nowhere/502.html", NULL };
-    struct match_rules *rules;
-    struct error err;
-    table_route_init(&route);
-    route.error_pages = pages;
-    assert_true(rules_build(&route, &rules, &err) < 0);
-    assert_non_null(strstr(err.text, "the error page /nowhere/502.html can't be read"));
+    static const struct {
+        const char *page, *files, *error; /* below the folder */
+    } rows[] = {
+        { "nowhere.html", NULL, "the error page %s/nowhere.html can't be read: No such file or directory" },
+        { "www", NULL, "the error page %s/www is a folder" },
+        { "www/", NULL, "the error page %s/www/ is a folder" },
+        { "www/fifo", NULL, "the error page %s/www/fifo is not a regular file" },
+        { "www/large", NULL, "the error page %s/www/large is larger than 256 kB" },
+        { "www/.hidden", NULL, "the error page %s/www/.hidden can't be read: its name begins with a dot" },
+        { "www/link", NULL,
+            "the error page %s/www/link can't be read: it is a link that leads out of its folder" },
+        { NULL, "nowhere", "the folder %s/nowhere can't be read: No such file or directory" },
+        { NULL, "outside", "%s/outside is not a folder" },
+        { NULL, "outside/x", "the folder %s/outside/x can't be read: Not a directory" },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_(free_ptr) char *page = xasprintf("502=%s/%s", folder, rows[i].page ? rows[i].page : "");
+        _cleanup_(free_ptr) char *files = xasprintf("%s/%s", folder, rows[i].files ? rows[i].files : "");
+        _cleanup_(strbuf_done) struct strbuf expected = STRBUF_INIT;
+        char *pages[] = { page, NULL };
+        struct table_route route = { .host = (char *)"a.b" };
+        struct match_rules *rules;
+        struct error err = { 0 };
+        table_route_init(&route);
+        route.error_pages = rows[i].page ? pages : NULL;
+        route.files = rows[i].files ? files : NULL;
+        const char *at = strstr(rows[i].error, "%s");
+        strbuf_add(&expected, rows[i].error, (size_t)(at - rows[i].error));
+        strbuf_addf(&expected, "%s%s", folder, at + strlen("%s"));
+        if (rules_build(&route, &rules, &err) == 0 || strncmp(err.text, expected.data, expected.len) != 0)
+            fail_msg("%s: \"%s\"", expected.data, err.text);
+        assert_null(rules);
+    }
 }
 
 int main(void)
@@ -505,7 +530,7 @@ int main(void)
         cmocka_unit_test(a_route_serves_a_folder),
         cmocka_unit_test(types_go_by_extension),
         cmocka_unit_test(the_closest_error_page_is_shown),
-        cmocka_unit_test(an_error_page_that_is_not_there_refuses_the_table),
+        cmocka_unit_test(files_that_cannot_be_read_refuse_the_table),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
