@@ -191,6 +191,15 @@ enum http1_result http1_parts_judge(struct http1_head *head, bool ends, struct h
 /* The same for a trailer section: begin, fields, this. */
 enum http1_result http1_parts_judge_trailers(struct http1_head *trailers, struct http1_fault *fault);
 
+/* Of a hexadecimal digit; -1: it is none. */
+static inline int http1_hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* First field of that id or name, NULL if there is none. The name's case does not count. */
 const struct http1_field *http1_find(const struct http1_head *head, enum http1_field_id id);
 const struct http1_field *http1_find_name(const struct http1_head *head, const char *name);

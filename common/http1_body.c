@@ -50,17 +50,9 @@ static int refuse(struct http1_fault *fault, const char *reason)
     return -1;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int size_digit(struct http1_body *body, char c, struct http1_fault *fault)
 {
-    int digit = hex_value(c);
+    int digit = http1_hex_value(c);
     if (digit >= 0) {
         if (body->line > CHUNK_SIZE_DIGITS_MAX || body->left >> 59)
             return refuse(fault, "chunk size too large");

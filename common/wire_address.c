@@ -49,7 +49,8 @@ int wire_host_split(const char *text, int default_port, char **ret_host, int *re
         if (r < 0)
             return r;
     } else if (default_port == 0) {
-        return error_set(err, -EINVAL, "\"%s\": there is no port, as in 10.0.0.5:80 (a path begins with /)", text);
+        return error_set(
+            err, -EINVAL, "\"%s\": there is no port, as in 10.0.0.5:80 (a path begins with /)", text);
     }
     *ret_host = xstrndup(host, (size_t)(host_end - host));
     *ret_port = port;

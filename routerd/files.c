@@ -15,22 +15,14 @@
 
 #define WELL_KNOWN "/.well-known"
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool files_name(struct http1_slice path, char ret[FILES_PATH_MAX], size_t *ret_len)
 {
     size_t len = 0;
     for (size_t i = 0; i < path.len; i++) {
         char c = path.ptr[i];
         if (c == '%') {
-            int high = i + 2 < path.len ? hex_digit(path.ptr[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(path.ptr[i + 2]) : -1;
+            int high = i + 2 < path.len ? http1_hex_value(path.ptr[i + 1]) : -1;
+            int low = high >= 0 ? http1_hex_value(path.ptr[i + 2]) : -1;
             if (low < 0)
                 return false;
             c = (char)(high << 4 | low);

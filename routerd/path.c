@@ -24,20 +24,12 @@ bool path_is_plain(struct http1_slice path)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* One character of the path, decoded; *at moves behind it. */
 static char next_char(struct http1_slice path, size_t *at)
 {
     char c = path.ptr[(*at)++];
     if (c == '%' && *at + 1 < path.len) {
-        int high = hex_digit(path.ptr[*at]), low = hex_digit(path.ptr[*at + 1]);
+        int high = http1_hex_value(path.ptr[*at]), low = http1_hex_value(path.ptr[*at + 1]);
         if (high >= 0 && low >= 0) {
             *at += 2;
             c = (char)(high << 4 | low);

@@ -375,7 +375,7 @@ static void what_cannot_be_reached_says_why(void **state)
     static const struct refusal rows[] = {
         { "127.0.0.1:1", "connection refused" },
         { "unix:/nonexistent/hub.sock", "no such file or directory" },
-        { "127.0.0.1", "\"127.0.0.1\": there is no port" },
+        { "127.0.0.1", "\"127.0.0.1\": there is no port, as in 10.0.0.5:80 (a path begins with /)" },
         { "127.0.0.1:99999", "\"127.0.0.1:99999\": the port is above 65535" },
         { "127.0.0.1:http", "\"127.0.0.1:http\": a port from 0 to 65535 must follow the last colon" },
         { "[::1", "\"[::1\": after \"[\" comes an IPv6 address and \"]\"" },
