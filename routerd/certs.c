@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,38 +13,15 @@
 #include "common/log.h"
 #include "common/map.h"
 #include "common/mem.h"
-#include "common/statefile.h"
-#include "common/strbuf.h"
 #include "common/tls_certificate.h"
 #include "common/tls_public.h"
+#include "routerd/cert_source.h"
 
-#define DAY_MS INT64_C(86400000)
 #define WATCH_EVENTS                                                                                 \
     (IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_ONLYDIR | \
         IN_MOVE_SELF | IN_DELETE_SELF)
 
 enum { ECDSA, RSA, N_KINDS };
-
-/* What of a file tells that it is another one now. */
-struct mark {
-    bool there;
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec written, changed;
-};
-
-enum { CHAIN, KEY, STAPLE, N_FILES };
-
-struct source {
-    char *label;
-    char *paths[N_FILES]; /* key: NULL if it is in the chain's file */
-    struct mark marks[N_FILES];
-    struct tls_certificate *certificate; /* NULL: none yet */
-    char *problem;                       /* with what lies there now */
-    wall_t warned;
-    bool seen;
-};
 
 /* Names to certificates, as workers look them up. Replaced whole. */
 struct entry {
@@ -61,7 +37,7 @@ struct certs {
     struct loop *loop;
     char *directory, *fallback;
     bool strict, told_empty;
-    struct source **sources; /* by label */
+    struct cert_source **sources; /* by label */
     size_t n_sources, sources_cap;
     char *unreadable; /* why the directory can't be used; NULL: it can */
     int notify_fd, watched;
@@ -149,10 +125,10 @@ bool certs_choose(struct certs *certs, const char *name, size_t len, struct tls_
     return found;
 }
 
-static const struct source *fallback_of(const struct certs *certs)
+static const struct cert_source *fallback_of(const struct certs *certs)
 {
     for (size_t i = 0; i < certs->n_sources; i++) {
-        const struct source *s = certs->sources[i];
+        const struct cert_source *s = certs->sources[i];
         if (s->certificate && (!certs->fallback || strcmp(s->label, certs->fallback) == 0))
             return s;
     }
@@ -162,7 +138,7 @@ static const struct source *fallback_of(const struct certs *certs)
 static void publish(struct certs *certs)
 {
     struct index *index = xcalloc(1, sizeof(*index)), *old = certs->index;
-    const struct source *fallback = fallback_of(certs);
+    const struct cert_source *fallback = fallback_of(certs);
     index->names = map_new(entry_drop);
     for (size_t i = 0; i < certs->n_sources; i++) {
         if (certs->sources[i]->certificate)
@@ -180,143 +156,6 @@ static void publish(struct certs *certs)
     certs->index = index;
     pthread_rwlock_unlock(&certs->lock);
     index_free(old);
-}
-
-/* --- one certificate ----------------------------------------------------------------------------------------- */
-
-/* Anything else that keeps a file from being read tells nothing about whether it is there. */
-static bool is_gone(int error)
-{
-    return error == ENOENT || error == ENOTDIR;
-}
-
-static struct mark mark_of(const char *path)
-{
-    struct stat st;
-    struct mark m;
-    memset(&m, 0, sizeof(m)); /* padding too: marks are compared as bytes */
-    if (!path)
-        return m;
-    if (stat(path, &st) < 0) {
-        m.there = !is_gone(errno);
-        return m;
-    }
-    m.there = true;
-    m.device = st.st_dev;
-    m.inode = st.st_ino;
-    m.size = st.st_size;
-    m.written = st.st_mtim;
-    m.changed = st.st_ctim;
-    return m;
-}
-
-/* True: something about its files is new. */
-static bool take_marks(struct source *s)
-{
-    bool changed = false;
-    for (int i = 0; i < N_FILES; i++) {
-        struct mark m = mark_of(s->paths[i]);
-        changed |= memcmp(&m, &s->marks[i], sizeof(m)) != 0;
-        memcpy(&s->marks[i], &m, sizeof(m));
-    }
-    return changed;
-}
-
-static void wipe(struct strbuf *text)
-{
-    if (text->data)
-        explicit_bzero(text->data, text->len);
-    strbuf_done(text);
-}
-
-static int staple(struct source *s, struct tls_certificate *c, struct error *err)
-{
-    _cleanup_(strbuf_done) struct strbuf der = STRBUF_INIT;
-    if (!s->marks[STAPLE].there)
-        return 0;
-    int r = statefile_read(s->paths[STAPLE], TLS_STAPLE_MAX, &der, err);
-    if (r == 0)
-        r = tls_certificate_staple(c, der.data, der.len, clock_wall(), err);
-    return r < 0 ? error_prefix(err, "%s", s->paths[STAPLE]) : 0;
-}
-
-static int load(struct source *s, struct tls_certificate **ret, struct error *err)
-{
-    _cleanup_(wipe) struct strbuf chain = STRBUF_INIT, key = STRBUF_INIT;
-    int r = statefile_read(s->paths[CHAIN], CERTS_FILE_MAX, &chain, err);
-    if (r == 0 && s->paths[KEY])
-        r = statefile_read(s->paths[KEY], CERTS_FILE_MAX, &key, err);
-    if (r < 0)
-        return r;
-    return tls_certificate_new(strbuf_str(&chain), strbuf_str(s->paths[KEY] ? &key : &chain), ret, err);
-}
-
-static void say_problem(struct source *s, const struct error *err, const char *rest)
-{
-    if (!s->problem || strcmp(s->problem, err->text) != 0)
-        log_warning(NULL, "certificate %s: %s; %s", s->label, err->text, rest);
-    str_set(&s->problem, err->text);
-}
-
-/* A response that is half-written or can't be read does not push out one that is good; one that says "revoked" does. */
-static void staple_or_keep(struct source *s, struct tls_certificate *c)
-{
-    struct error err;
-    int r = staple(s, c, &err);
-    if (r == 0) {
-        str_set(&s->problem, NULL);
-        return;
-    }
-    bool kept =
-        r != -EKEYREVOKED && s->certificate && tls_certificate_keep_staple(c, s->certificate, clock_wall());
-    say_problem(s, &err, kept ? "the OCSP response in place stays" : "it is shown without an OCSP response");
-}
-
-/* "21 Nov 2026"; buf of CLOCK_STAMP_MAX bytes. */
-static const char *format_date(wall_t t, char *buf)
-{
-    wall_format_http(t, buf);
-    buf[strlen("Sat, 21 Nov 2026")] = '\0';
-    return buf + strlen("Sat, ");
-}
-
-static void say_taken(struct source *s, const char *how, wall_t end, wall_t now)
-{
-    char date[CLOCK_STAMP_MAX];
-    if (end.us > now.us) {
-        log_info(NULL, "certificate %s: %s", s->label, how);
-        return;
-    }
-    log_warning(NULL, "certificate %s: %s, but expired on %s: clients will refuse it", s->label, how,
-        format_date(end, date));
-    s->warned = now;
-}
-
-static void reload(struct certs *certs, struct source *s)
-{
-    struct tls_certificate *c;
-    struct error err;
-    if (load(s, &c, &err) < 0) {
-        say_problem(s, &err, s->certificate ? "the one in place stays" : "it is not shown to anybody");
-        return;
-    }
-    staple_or_keep(s, c);
-    s->warned = (wall_t){ 0 };
-    /* When the directory is read for the first time, what is fine goes without saying. */
-    if (certs->index)
-        say_taken(s, s->certificate ? "replaced" : "new", tls_certificate_expires(c), loop_wall(certs->loop));
-    tls_certificate_unref(s->certificate);
-    s->certificate = c;
-}
-
-static void source_free(struct source *s)
-{
-    for (int i = 0; i < N_FILES; i++)
-        free(s->paths[i]);
-    tls_certificate_unref(s->certificate);
-    free(s->problem);
-    free(s->label);
-    free(s);
 }
 
 /* --- notices ------------------------------------------------------------------------------------------------- */
@@ -376,43 +215,37 @@ static void watch_folder(struct certs *certs, const char *name)
 
 static int compare_label(const void *key, const void *item)
 {
-    return strcmp(key, (*(struct source *const *)item)->label);
+    return strcmp(key, (*(struct cert_source *const *)item)->label);
 }
 
 static int compare_sources(const void *a, const void *b)
 {
-    return strcmp((*(struct source *const *)a)->label, (*(struct source *const *)b)->label);
+    return strcmp((*(struct cert_source *const *)a)->label, (*(struct cert_source *const *)b)->label);
 }
 
 /* n_old: those that are sorted; behind them stand the new ones of this look. */
-static struct source *old_source(struct certs *certs, size_t n_old, const char *label)
+static struct cert_source *old_source(struct certs *certs, size_t n_old, const char *label)
 {
-    struct source **found =
-        n_old == 0 ? NULL : bsearch(label, certs->sources, n_old, sizeof(struct source *), compare_label);
+    struct cert_source **found = n_old == 0
+        ? NULL
+        : bsearch(label, certs->sources, n_old, sizeof(struct cert_source *), compare_label);
     return found ? *found : NULL;
 }
 
-static struct source *find_source(struct certs *certs, size_t n_old, const char *label)
+static struct cert_source *find_source(struct certs *certs, size_t n_old, const char *label)
 {
-    struct source *s = old_source(certs, n_old, label);
+    struct cert_source *s = old_source(certs, n_old, label);
     if (s)
         return s;
-    s = xcalloc(1, sizeof(*s));
-    memset(s->marks, 0, sizeof(s->marks));
-    s->label = xstrdup(label);
-    certs->sources = xgrow(certs->sources, certs->n_sources, &certs->sources_cap, sizeof(struct source *));
+    s = cert_source_new(label);
+    certs->sources =
+        xgrow(certs->sources, certs->n_sources, &certs->sources_cap, sizeof(struct cert_source *));
     certs->sources[certs->n_sources++] = s;
     return s;
 }
 
-static void set_path(struct source *s, int which, const char *directory, const char *name, const char *ending)
-{
-    _cleanup_(free_ptr) char *path = name ? xasprintf("%s/%s%s", directory, name, ending) : NULL;
-    str_set(&s->paths[which], path);
-}
-
 /* What one entry of the directory is. NULL: nothing of ours. */
-static struct source *entry_source(struct certs *certs, size_t n_old, const char *name)
+static struct cert_source *entry_source(struct certs *certs, size_t n_old, const char *name)
 {
     const char *dot = strrchr(name, '.');
     bool is_pem = dot && strcmp(dot, ".pem") == 0, is_crt = dot && strcmp(dot, ".crt") == 0;
@@ -421,23 +254,23 @@ static struct source *entry_source(struct certs *certs, size_t n_old, const char
     _cleanup_(free_ptr) char *folder = xasprintf("%s/%s", certs->directory, name);
     _cleanup_(free_ptr) char *chain = xasprintf("%s/fullchain.pem", folder);
     int error = access(chain, F_OK) < 0 ? errno : 0;
-    struct source *old = old_source(certs, n_old, name);
-    if (old && error != 0 && !is_gone(error))
+    struct cert_source *old = old_source(certs, n_old, name);
+    if (old && error != 0 && !cert_source_is_gone(error))
         return old;
     if (error == 0) {
-        struct source *s = find_source(certs, n_old, name);
-        set_path(s, CHAIN, folder, "fullchain", ".pem");
-        set_path(s, KEY, folder, "privkey", ".pem");
-        set_path(s, STAPLE, folder, "ocsp", ".der");
+        struct cert_source *s = find_source(certs, n_old, name);
+        cert_source_set_path(s, CERT_CHAIN, folder, "fullchain", ".pem");
+        cert_source_set_path(s, CERT_KEY, folder, "privkey", ".pem");
+        cert_source_set_path(s, CERT_STAPLE, folder, "ocsp", ".der");
         return s;
     }
     if (!is_pem && !is_crt)
         return NULL;
     _cleanup_(free_ptr) char *stem = xstrndup(name, (size_t)(dot - name));
-    struct source *s = find_source(certs, n_old, name);
-    set_path(s, CHAIN, certs->directory, name, "");
-    set_path(s, KEY, certs->directory, is_crt ? stem : NULL, ".key");
-    set_path(s, STAPLE, certs->directory, stem, ".ocsp");
+    struct cert_source *s = find_source(certs, n_old, name);
+    cert_source_set_path(s, CERT_CHAIN, certs->directory, name, "");
+    cert_source_set_path(s, CERT_KEY, certs->directory, is_crt ? stem : NULL, ".key");
+    cert_source_set_path(s, CERT_STAPLE, certs->directory, stem, ".ocsp");
     return s;
 }
 
@@ -445,13 +278,13 @@ static bool drop_unseen(struct certs *certs)
 {
     size_t kept = 0;
     for (size_t i = 0; i < certs->n_sources; i++) {
-        struct source *s = certs->sources[i];
+        struct cert_source *s = certs->sources[i];
         if (s->seen) {
             certs->sources[kept++] = s;
             continue;
         }
         log_info(NULL, "certificate %s: gone", s->label);
-        source_free(s);
+        cert_source_free(s);
     }
     bool dropped = kept < certs->n_sources;
     certs->n_sources = kept;
@@ -462,13 +295,14 @@ static bool read_entry(struct certs *certs, size_t n_old, const struct dirent *d
 {
     if (d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_LNK || d->d_type == DT_UNKNOWN))
         watch_folder(certs, d->d_name);
-    struct source *s = entry_source(certs, n_old, d->d_name);
+    struct cert_source *s = entry_source(certs, n_old, d->d_name);
     if (!s)
         return false;
     s->seen = true;
-    if (!take_marks(s))
+    if (!cert_source_take_marks(s))
         return false;
-    reload(certs, s);
+    /* When the directory is read for the first time, what is fine goes without saying. */
+    cert_source_reload(s, certs->index != NULL, loop_wall(certs->loop));
     return true;
 }
 
@@ -514,7 +348,7 @@ static bool read_directory(struct certs *certs)
     if (!certs->unreadable)
         changed |= drop_unseen(certs);
     if (certs->n_sources > 1)
-        qsort(certs->sources, certs->n_sources, sizeof(struct source *), compare_sources);
+        qsort(certs->sources, certs->n_sources, sizeof(struct cert_source *), compare_sources);
     return changed;
 }
 
@@ -522,21 +356,16 @@ static bool read_directory(struct certs *certs)
 static void warn_of_ends(struct certs *certs)
 {
     wall_t now = loop_wall(certs->loop);
-    char date[CLOCK_STAMP_MAX];
     size_t n = 0;
     for (size_t i = 0; i < certs->n_sources; i++) {
-        struct source *s = certs->sources[i];
+        struct cert_source *s = certs->sources[i];
         int64_t left_ms = s->certificate ? wall_diff_ms(tls_certificate_expires(s->certificate), now) : 0;
-        if (!s->certificate || left_ms > CERTS_WARN_DAYS * DAY_MS || wall_diff_ms(now, s->warned) < DAY_MS)
+        if (!s->certificate || left_ms > CERTS_WARN_DAYS * CERTS_DAY_MS ||
+            wall_diff_ms(now, s->warned) < CERTS_DAY_MS)
             continue;
         s->warned = now;
-        if (n++ >= CERTS_WARNINGS)
-            continue;
-        if (left_ms <= 0)
-            log_warning(NULL, "certificate %s: expired on %s: clients refuse it", s->label,
-                format_date(tls_certificate_expires(s->certificate), date));
-        else
-            log_warning(NULL, "certificate %s: ends in %" PRId64 " days", s->label, left_ms / DAY_MS);
+        if (n++ < CERTS_WARNINGS)
+            cert_source_warn(s, now);
     }
     if (n > CERTS_WARNINGS)
         log_warning(NULL, "%zu more certificates end within %d days", n - CERTS_WARNINGS, CERTS_WARN_DAYS);
@@ -598,7 +427,7 @@ void certs_free(struct certs *certs)
     notices_done(certs);
     index_free(certs->index);
     for (size_t i = 0; i < certs->n_sources; i++)
-        source_free(certs->sources[i]);
+        cert_source_free(certs->sources[i]);
     pthread_rwlock_destroy(&certs->lock);
     free(certs->sources);
     free(certs->unreadable);

@@ -21,8 +21,9 @@
 #define CERTS_LOOK_MS       60000 /* for what no notice tells: files behind links, network file systems */
 #define CERTS_UNREADABLE_MS 2000  /* the same while the directory can't be read */
 #define CERTS_SETTLE_MS     300   /* from the first notice to reading: writers replace several files */
-#define CERTS_WARN_DAYS     14    /* before the end of one */
-#define CERTS_WARNINGS      10    /* of one day that are told one by one */
+#define CERTS_DAY_MS        INT64_C(86400000)
+#define CERTS_WARN_DAYS     14 /* before the end of one */
+#define CERTS_WARNINGS      10 /* of one day that are told one by one */
 #define CERTS_FILE_MAX      (256 * 1024)
 #define CERTS_LABEL_MAX     255
 
