@@ -136,12 +136,13 @@ static int open_one(struct routerd *r, size_t kind, const char *text, struct err
         result = wire_listen(address, opened_kinds[kind].default_port, &fd, err);
     if (result == 0 && kind != OPENED_STATUS)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){ LISTENERS_DEFER_S }, sizeof(int));
-    if (result == 0)
-        open_to_everybody(address);
-    if (result == 0)
-        add(&r->sockets, &r->n_sockets, fd, opened_kinds[kind].flags | (proxy ? LISTENER_PROXY : 0),
-            opened_name(opened_kinds[kind].prefix, text));
-    return result;
+    if (result < 0)
+        return result;
+    open_to_everybody(address);
+    add(&r->sockets, &r->n_sockets, fd, opened_kinds[kind].flags | (proxy ? LISTENER_PROXY : 0),
+        opened_name(opened_kinds[kind].prefix, text));
+    log_info(NULL, "%s=%s: open", opened_kinds[kind].key, text);
+    return 0;
 }
 
 static int check_one(size_t kind, const char *text, struct error *err)
