@@ -62,7 +62,7 @@ static int add_joined(struct http1_out *out, const struct http1_head *head, enum
 static bool is_forwarding_name(const struct http1_field *f)
 {
     static const char prefix[] = "x-forwarded-";
-    return f->name_len >= sizeof(prefix) && http1_is_alike(f->name, prefix, sizeof(prefix) - 1);
+    return f->name_len >= sizeof(prefix) - 1 && http1_is_alike(f->name, prefix, sizeof(prefix) - 1);
 }
 
 /* --- requests -------------------------------------------------------------------------------------------- */

@@ -109,7 +109,7 @@ static void a_stranger_says_nothing_of_who_asks(void **state)
 {
     static const char text[] =
         "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /adm\r\nx-forwarded-ssl: on\r\n"
-        "X_Forwarded_Server: evil\r\nX-Forwarding: fine\r\n\r\n";
+        "X_Forwarded_Server: evil\r\nX-Forwarded-: evil\r\nX-Forwarding: fine\r\n\r\n";
     struct forward forward = { .peer = "10.0.0.9" };
     const char *out = request(text, &forward);
     assert_null(strstr(out, "adm"));
