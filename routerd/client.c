@@ -76,11 +76,6 @@ struct http1_slice client_address(const struct http1_head *head, const struct fo
     return ret;
 }
 
-bool client_is_named(const struct http1_head *head, const struct forward *forward)
-{
-    return client_address(head, forward).ptr != forward->peer;
-}
-
 bool client_is_tls(const struct http1_head *head, const struct forward *forward)
 {
     const struct http1_field *f = forward->trusted ? http1_find(head, HTTP1_FIELD_X_FORWARDED_PROTO) : NULL;

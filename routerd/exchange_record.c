@@ -56,6 +56,7 @@ static void keep_field(
 
 void exchange_describe(struct exchange *ex, const struct http1_head *head, const struct trace *trace)
 {
+    struct http1_slice client = client_address(head, ex->forward);
     struct text_end end = { ex, 0 };
     bool whole = ex->worker->access_file;
     ex->protocol = head->is_h2 ? 20 : (uint8_t)(10 + head->minor);
@@ -63,8 +64,8 @@ void exchange_describe(struct exchange *ex, const struct http1_head *head, const
         endpoint_count(&ex->worker->counters.h2_requests, 1);
     keep(&end, TEXT_METHOD, head->method, HTTP1_METHOD_MAX);
     keep(&end, TEXT_HOST, head->authority, HOST_MAX);
-    if (client_is_named(head, ex->forward))
-        keep(&end, TEXT_CLIENT, client_address(head, ex->forward), HEADERS_ADDRESS_MAX);
+    if (client_is_named(client, ex->forward))
+        keep(&end, TEXT_CLIENT, client, HEADERS_ADDRESS_MAX);
     if (trace) {
         keep(&end, TEXT_REQUEST_ID, trace->request_id, TRACE_REQUEST_ID_MAX);
         keep(&end, TEXT_TRACE_ID, trace->trace_id, TRACE_ID_LEN);

@@ -93,7 +93,6 @@ void front_describe(struct worker *worker, const struct wire_address *peer, stru
         inet_ntop(len == 4 ? AF_INET : AF_INET6, bytes, ret->peer, sizeof(ret->peer));
     else
         memcpy(ret->peer, "unknown", sizeof("unknown"));
-    ret->is_ipv6 = len == 16;
     ret->trusted = routerd_trusts(worker->routerd, bytes, len);
     ret->proxies = worker->routerd->trusted;
     ret->n_proxies = (uint32_t)worker->routerd->n_trusted;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/mem.h"
+#include "common/statefile.h"
 #include "common/strbuf.h"
 
 /* clang-format off */
@@ -100,18 +101,9 @@ int handover_hear(int socket, char *buf, struct handover_message *ret)
 
 int handover_memory(const char *name, const void *data, size_t len)
 {
-    const char *p = data;
     _cleanup_(close_fd) int fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        p += n;
-        len -= (size_t)n;
-    }
-    return steal_fd(&fd);
+    int r = fd < 0 ? -errno : statefile_write_all(fd, data, len);
+    return r < 0 ? r : steal_fd(&fd);
 }
 
 int handover_remember(int fd, size_t max, struct strbuf *ret, struct error *err)

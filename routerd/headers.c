@@ -110,23 +110,16 @@ static void add_for(struct http1_out *out, struct http1_slice address)
     http1_out_str(out, is_ipv6 ? "]\"" : "");
 }
 
-/* What a proxy that writes no Forwarded itself told with the older fields (7239 7.4). */
-static void add_hop_before(
-    struct http1_out *out, const struct http1_head *head, const struct forward *forward)
-{
-    add_for(out, client_address(head, forward));
-    http1_out_str(out, client_is_tls(head, forward) ? ";proto=https, " : ";proto=http, ");
-}
-
 static void add_forwarded(struct http1_out *out, const struct http1_head *head, const struct forward *forward,
     struct http1_slice host)
 {
     const char *proto = forward->tls ? "https" : "http";
+    struct http1_slice client = client_address(head, forward);
     begin_list(out, head, HTTP1_FIELD_X_FORWARDED_FOR, "X-Forwarded-For", forward->trusted);
     http1_out_str(out, forward->peer);
     http1_out_literal(out, "\r\n");
     if (!kept(out, head, HTTP1_FIELD_X_REAL_IP, forward->trusted))
-        http1_out_field(out, HTTP1_SLICE("X-Real-IP"), client_address(head, forward));
+        http1_out_field(out, HTTP1_SLICE("X-Real-IP"), client);
     if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_PROTO, forward->trusted))
         http1_out_field_str(out, "X-Forwarded-Proto", proto);
     if (!kept(out, head, HTTP1_FIELD_X_FORWARDED_HOST, forward->trusted) && host.len > 0)
@@ -135,8 +128,11 @@ static void add_forwarded(struct http1_out *out, const struct http1_head *head, 
         add_port(out, head, forward);
 
     begin_list(out, head, HTTP1_FIELD_FORWARDED, "Forwarded", forward->trusted);
-    if (forward->trusted && !http1_has(head, HTTP1_FIELD_FORWARDED) && client_is_named(head, forward))
-        add_hop_before(out, head, forward);
+    /* What a proxy that writes no Forwarded itself told with the older fields (7239 7.4). */
+    if (client_is_named(client, forward) && !http1_has(head, HTTP1_FIELD_FORWARDED)) {
+        add_for(out, client);
+        http1_out_str(out, client_is_tls(head, forward) ? ";proto=https, " : ";proto=http, ");
+    }
     add_for(out, (struct http1_slice){ forward->peer, strlen(forward->peer) });
     if (host.len > 0) {
         http1_out_literal(out, ";host=\"");

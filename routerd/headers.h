@@ -25,8 +25,7 @@ struct trace;
 struct forward {
     char peer
         [HEADERS_ADDRESS_MAX]; /* address without port: "10.0.0.5", "2001:db8::1"; "unknown" for unix sockets */
-    bool is_ipv6;
-    bool trusted;                  /* the peer's own forwarding fields are kept and added to */
+    bool trusted;              /* the peer's own forwarding fields are kept and added to */
     const struct network *proxies; /* all that are trusted; live as long as the process */
     uint32_t n_proxies;
     bool tls;

@@ -132,14 +132,16 @@ static bool is_allowed(const struct rules_values *v)
 {
     const struct match_rules *rules = v->rules;
     char client[HEADERS_ADDRESS_MAX] = "";
+    if (rules->n_networks == 0)
+        return true;
     struct http1_slice address = client_address(v->head, v->forward);
-    if (rules->n_networks > 0 && address.len < sizeof(client))
+    if (address.len < sizeof(client))
         memcpy(client, address.ptr, address.len);
     for (uint32_t i = 0; i < rules->n_networks; i++) {
         if (network_contains_text(&rules->networks[i], client))
             return true;
     }
-    return rules->n_networks == 0;
+    return false;
 }
 
 /* Methods without a number of their own are looked up in the text. */

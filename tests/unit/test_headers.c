@@ -124,7 +124,7 @@ static void a_stranger_says_nothing_of_who_asks(void **state)
 
 static void ipv6_and_tls_are_told(void **state)
 {
-    struct forward forward = { .peer = "2001:db8::1", .is_ipv6 = true, .tls = true };
+    struct forward forward = { .peer = "2001:db8::1", .tls = true };
     const char *out = request("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &forward);
     assert_non_null(strstr(out, "X-Forwarded-For: 2001:db8::1\r\n"));
     assert_non_null(strstr(out, "X-Forwarded-Proto: https\r\n"));
