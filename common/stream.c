@@ -233,7 +233,7 @@ static void work_open(struct stream *s)
         if (!stream_tell(s, STREAM_LOW))
             return;
     }
-    if (s->eof && !s->eof_told && s->state == STATE_OPEN) {
+    if (s->eof && !s->eof_told && !s->paused && s->state == STATE_OPEN) {
         s->eof_told = true;
         if (!stream_tell(s, STREAM_EOF))
             return;
@@ -250,11 +250,14 @@ static void work_open(struct stream *s)
 static void work_closing(struct stream *s)
 {
     bool was_ended = s->ended;
+    size_t before = buffer_len(&s->out);
 
     s->end_wanted = true;
     flush(s);
     if (s->ended && !was_ended)
         timer_set(&s->guard, STREAM_LINGER_MS);
+    else if (buffer_len(&s->out) < before)
+        timer_set(&s->guard, s->close_ms);
     throw_away(s);
     if (s->write_error || (s->ended && s->eof))
         stream_finish(s);
@@ -320,13 +323,18 @@ void stream_free(struct stream *s)
     loop_free_later(s->loop, s, free_now);
 }
 
+void stream_set_close_ms(struct stream *s, int64_t ms)
+{
+    s->close_ms = ms;
+}
+
 void stream_close(struct stream *s)
 {
     if (s->state >= STATE_CLOSING)
         return;
     if (s->state == STATE_OPEN) {
         s->state = STATE_CLOSING;
-        timer_set(&s->guard, STREAM_CLOSE_MS);
+        timer_set(&s->guard, s->close_ms);
     } else {
         /* Not that far yet: nothing can have been promised. */
         disconnect(s);

@@ -20,7 +20,7 @@
 #define STREAM_WRITE_HIGH (256 * 1024) /* default marks of the write queue */
 #define STREAM_WRITE_LOW  (64 * 1024)
 #define STREAM_CONNECT_MS 10000        /* default: for name and connection, and for TLS, each */
-#define STREAM_CLOSE_MS   5000         /* stream_close: what was not sent by then is lost */
+#define STREAM_CLOSE_MS   5000         /* default: closing, without the peer taking a byte */
 #define STREAM_TURN_MAX   (256 * 1024) /* bytes read or written in one turn */
 
 struct loop;
@@ -55,8 +55,10 @@ struct stream *stream_connect(
 struct stream *stream_adopt(
     struct loop *loop, int fd, bool is_server, const struct stream_options *options, stream_fn fn, void *arg);
 void stream_free(struct stream *stream); /* at once; also inside an event; NULL is fine */
-/* Sends what is queued, at most STREAM_CLOSE_MS long, then STREAM_CLOSED. Reading stops now. */
+/* Sends what is queued, then STREAM_CLOSED. Reading stops now. A peer that takes nothing for STREAM_CLOSE_MS, or for what
+ * was set before, loses the rest. */
 void stream_close(struct stream *stream);
+void stream_set_close_ms(struct stream *stream, int64_t ms);
 /* Hands the stream to another owner; unread bytes are announced to it again by STREAM_DATA, an end by
  * STREAM_EOF. */
 void stream_set_owner(struct stream *stream, stream_fn fn, void *arg);
@@ -65,7 +67,7 @@ void stream_set_owner(struct stream *stream, stream_fn fn, void *arg);
 const char *stream_data(const struct stream *stream, size_t *ret_len);
 void stream_consume(struct stream *stream, size_t n);
 void stream_set_read_max(struct stream *stream, size_t max);
-void stream_pause(struct stream *stream, bool pause); /* stop and go on reading */
+void stream_pause(struct stream *stream, bool pause); /* stop and go on reading; an end waits, too */
 /* Another STREAM_DATA next turn if there are unread bytes: for owners that bound their work. */
 void stream_again(struct stream *stream);
 bool stream_is_eof(const struct stream *stream);

@@ -150,6 +150,7 @@ static struct stream *make(struct loop *loop, const struct stream_options *optio
     s->write_high = o->write_high ? o->write_high : STREAM_WRITE_HIGH;
     s->write_low = o->write_low ? o->write_low : STREAM_WRITE_LOW;
     s->connect_ms = o->connect_ms ? o->connect_ms : STREAM_CONNECT_MS;
+    s->close_ms = STREAM_CLOSE_MS;
     wire_init(&s->wire, on_wire);
     task_init(&s->task, stream_work, s);
     timer_init(&s->deadline, loop, stream_on_deadline, s);

@@ -36,7 +36,7 @@ struct stream {
     struct resolve *resolve;
     struct wire_address addresses[RESOLVE_ADDRESSES_MAX];
     size_t n_addresses, next_address;
-    int64_t connect_ms;
+    int64_t connect_ms, close_ms;
     struct tls_context *tls;       /* a count of its own */
     struct tls_session *ended_tls; /* the facts outlive the connection */
     bool is_server;

@@ -163,6 +163,7 @@ struct http_conn *http_conn_new(
     peer_copy(&conn->peer, peer);
     timer_init(&conn->turn, hub->loop, on_turn, conn);
     stream_set_owner(stream, on_stream, conn);
+    stream_set_close_ms(stream, HTTP_WRITE_IDLE_MS);
     stream_set_deadline(stream, HTTP_HEAD_MS);
     return conn;
 }

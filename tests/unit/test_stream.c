@@ -25,7 +25,7 @@ struct owner {
     char trace[128];
     size_t got;
     char error[256];
-    bool keep_data, close_at_eof, free_at_error, free_at_data;
+    bool keep_data, pause_at_data, close_at_eof, free_at_error, free_at_data;
 };
 
 static void on_stream(void *arg, struct stream *stream, enum stream_event event)
@@ -44,6 +44,8 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
             stream_consume(stream, len);
         }
     }
+    if (event == STREAM_DATA && o->pause_at_data)
+        stream_pause(stream, true);
     if (event == STREAM_EOF && o->close_at_eof)
         stream_close(stream);
     if (event == STREAM_ERROR)
@@ -153,6 +155,23 @@ static void a_pause_holds_data_and_end_back(void **state)
     pair_end(&p);
 }
 
+/* The last bytes and the end are read in one go, and the owner pauses at the bytes. */
+static void a_pause_at_the_last_bytes_puts_the_end_off(void **state)
+{
+    struct pair p = { 0 };
+    pair_start(&p, NULL);
+    p.b.pause_at_data = true;
+    stream_write(p.a.stream, "last", 4);
+    stream_end(p.a.stream);
+    settle(p.loop);
+    assert_int_equal(p.b.got, 4);
+    assert_string_equal(p.b.trace, "D");
+    stream_pause(p.b.stream, false);
+    settle(p.loop);
+    assert_string_equal(p.b.trace, "DE");
+    pair_end(&p);
+}
+
 static void a_new_owner_hears_of_what_lies_there(void **state)
 {
     struct pair p = { 0 };
@@ -204,6 +223,26 @@ static void close_waits_for_a_stuck_peer_only_so_long(void **state)
     assert_string_equal(p.a.trace, "");
     loop_advance(p.loop, 1);
     assert_string_equal(p.a.trace, "Z");
+    free(data);
+    pair_end(&p);
+}
+
+static void close_waits_for_a_slow_peer_as_long_as_it_takes_something(void **state)
+{
+    struct pair p = { 0 };
+    enum { N = 3000000 };
+    char *data = xcalloc(1, N);
+    pair_start(&p, NULL);
+    stream_write(p.a.stream, data, N);
+    stream_pause(p.b.stream, true);
+    stream_close(p.a.stream);
+    p.b.pause_at_data = true;
+    for (int i = 0; i < 1000 && p.b.got < N; i++) {
+        loop_advance(p.loop, STREAM_CLOSE_MS / 8);
+        stream_pause(p.b.stream, false);
+        settle(p.loop);
+    }
+    assert_int_equal(p.b.got, N);
     free(data);
     pair_end(&p);
 }
@@ -505,9 +544,11 @@ int main(void)
         cmocka_unit_test(bytes_and_ends_go_both_ways),
         cmocka_unit_test(back_pressure_stops_the_reader_and_tells_the_writer),
         cmocka_unit_test(a_pause_holds_data_and_end_back),
+        cmocka_unit_test(a_pause_at_the_last_bytes_puts_the_end_off),
         cmocka_unit_test(a_new_owner_hears_of_what_lies_there),
         cmocka_unit_test(close_sends_what_is_queued),
         cmocka_unit_test(close_waits_for_a_stuck_peer_only_so_long),
+        cmocka_unit_test(close_waits_for_a_slow_peer_as_long_as_it_takes_something),
         cmocka_unit_test(the_peer_vanishing_is_an_error_or_an_end),
         cmocka_unit_test(the_deadline_is_the_owners),
         cmocka_unit_test(freeing_inside_an_event_ends_events),
