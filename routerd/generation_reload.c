@@ -14,6 +14,7 @@
 #include "common/mem.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
+#include "routerd/certs.h"
 #include "routerd/feed.h"
 #include "routerd/generation_state.h"
 #include "routerd/handover.h"
@@ -122,12 +123,22 @@ static void hear_above(struct generation *g, int fd)
     g->above = io_new(g->routerd->loop, fd, IO_READ, on_above, g);
 }
 
+/* How many certificates there are, where any are asked for. */
+static void say_ready(struct generation *g, int64_t epoch)
+{
+    const struct certs *certs = g->routerd->certs;
+    if (certs)
+        handover_say(g->above_fd, HANDOVER_READY, -1, "%" PRId64 " %zu", epoch, certs_count(certs));
+    else
+        handover_say(g->above_fd, HANDOVER_READY, -1, "%" PRId64, epoch);
+}
+
 void generation_served(struct generation *g, int64_t epoch)
 {
     if (!g)
         return;
     if (g->state == GENERATION_NEXT && !g->listens)
-        handover_say(g->above_fd, HANDOVER_READY, -1, "%" PRId64, epoch);
+        say_ready(g, epoch);
     else if (g->table_asked > 0 && g->above_fd >= 0)
         handover_say(g->above_fd, HANDOVER_SERVED, -1, "%" PRId64, g->table_asked);
     g->table_asked = 0;
@@ -184,14 +195,25 @@ static void let_go(struct generation *g)
         fail_reload(g, "the next generation does not listen");
 }
 
+/* A directory that is away for a moment: what this one read before would be lost with it. */
+static bool lacks_certificates(const struct generation *g, const char *count)
+{
+    const struct certs *certs = g->routerd->certs;
+    return certs && certs_count(certs) > 0 && *count && strtoll(count, NULL, 10) == 0;
+}
+
 /* Since it read the table from disk the hub may have committed another one. A given file it watches itself. */
 static void on_ready(struct generation *g, const char *text)
 {
     struct strbuf table _cleanup_(strbuf_done) = STRBUF_INIT;
     struct error err;
+    char *rest;
+    int64_t epoch = strtoll(text, &rest, 10);
     if (g->next->state != PEER_STARTING)
         return;
-    if (strtoll(text, NULL, 10) >= routerd_epoch(g->routerd) || g->routerd->settings.table)
+    if (lacks_certificates(g, rest))
+        fail_reload(g, "the next generation found no certificate, and this one has some; its log says why");
+    else if (epoch >= routerd_epoch(g->routerd) || g->routerd->settings.table)
         let_go(g);
     else if (feed_text(g->routerd->feed, &table, &err) < 0)
         fail_reload(g, err.text);

@@ -11,6 +11,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -246,11 +247,14 @@ def a_directory_that_is_away_takes_nothing_along(lab, r):
     os.rename(folder, folder + ".away")
     until(lambda: "; what was read before stays" in moved.log())
     assert serial(lab, moved.port, NAME) == before
+    moved.process.send_signal(signal.SIGHUP)
+    until(lambda: "reload failed: the next generation found no certificate" in moved.log())
+    assert serial(lab, moved.port, NAME) == before
     os.rename(folder + ".away", folder)
     until(lambda: "can be read again" in moved.log(), 10)
     lab.papers.put(folder, "web", [NAME])
     until(lambda: serial(lab, moved.port, NAME) != before, 10)
-    assert moved.log().count("can't read " + folder) == 1 and ": gone" not in moved.log(), moved.log()
+    assert moved.log().count("; what was read before stays") == 1 and ": gone" not in moved.log(), moved.log()
     moved.stop()
 
 
