@@ -7,7 +7,8 @@
  *
  *   next → present                              present → next
  *     hello PID NUMBER     it lives               table SERIAL + memfd    newer than what you have
- *     ready EPOCH          it could serve         go                      take connections
+ *     ready EPOCH [N]      it could serve, with   go                      take connections
+ *                          N certificates
  *     failed REASON        it can't, and ends     main                    all is yours; we are an older one now
  *     listening            it takes connections
  *   older → present                             present → older
