@@ -190,6 +190,8 @@ void child_pause_stdout(struct child *c, bool pause)
     o->paused = pause;
     if (o->io)
         io_set(o->io, pause ? 0 : IO_READ);
+    if (!pause && timer_is_set(&c->grace))
+        timer_set(&c->grace, OUTPUT_GRACE_MS); /* it begins when we read */
 }
 
 /* --- stdin --------------------------------------------------------------------------------------------------- */

@@ -14,9 +14,8 @@
 #include "common/strv.h"
 
 /* A feed (a document's next part) goes out when no more than ROOM_LOW bytes wait, so that another message waits
- * for one part at most. */
-#define ROOM_HIGH (32 * 1024)
-#define ROOM_LOW  (16 * 1024)
+ * for one part at most. Both marks of the stream: whatever waits above it, STREAM_LOW is to come. */
+#define ROOM_LOW (16 * 1024)
 
 /* --- who it is ----------------------------------------------------------------------------------------------- */
 
@@ -338,14 +337,14 @@ static void take_frames(struct link *link)
         n++;
     if (link->freed || link->state >= LINK_CLOSING || link->paused)
         return;
-    if (n == LINK_FRAMES_PER_TURN) {
+    size_t rest;
+    stream_data(link->stream, &rest);
+    if (n == LINK_FRAMES_PER_TURN && rest > 0) {
         stream_again(link->stream);
         return;
     }
     if (!stream_is_eof(link->stream))
         return;
-    size_t rest;
-    stream_data(link->stream, &rest);
     link_set_reason(link,
         rest ? "the peer closed the connection in the middle of a frame" : "the peer closed the connection");
     link_begin_closing(link);
@@ -417,7 +416,7 @@ struct link *link_new(struct loop *loop, struct stream *stream, bool is_server, 
     task_init(&link->drop, on_drop, link);
     task_init(&link->feed, run_feed, link);
     learn_peer(link);
-    stream_set_marks(stream, ROOM_HIGH, ROOM_LOW);
+    stream_set_marks(stream, ROOM_LOW, ROOM_LOW);
     stream_set_read_max(stream, FRAME_HEADER_LEN + FRAME_HELLO_MAX);
     stream_set_owner(stream, on_stream, link);
     timer_set(&link->timer, LINK_HELLO_MS);

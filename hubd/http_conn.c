@@ -44,6 +44,7 @@ struct http_conn {
     bool closing;      /* the last answer is being sent */
     struct timer turn; /* goes on although no byte came */
     bool in_pump;
+    size_t queued; /* of the answer, when a deadline passed last */
     bool closed;
 };
 
@@ -122,6 +123,18 @@ static void conn_close(struct http_conn *conn)
     stream_close(conn->stream);
 }
 
+/* A client that takes what was answered is not idle, whatever else it was to do. */
+static void on_deadline(struct http_conn *conn)
+{
+    size_t queued = stream_queued(conn->stream);
+    if (queued == 0 || queued == conn->queued) {
+        http_conn_free(conn);
+        return;
+    }
+    conn->queued = queued;
+    stream_set_deadline(conn->stream, HTTP_WRITE_IDLE_MS);
+}
+
 static void on_stream(void *arg, struct stream *stream, enum stream_event event)
 {
     struct http_conn *conn = arg;
@@ -137,6 +150,8 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
             conn->handler->on_room(conn->handler_arg);
         break;
     case STREAM_TIMEOUT:
+        on_deadline(conn);
+        break;
     case STREAM_ERROR:
     case STREAM_CLOSED:
         http_conn_free(conn);
@@ -239,6 +254,7 @@ static bool read_head(struct http_conn *conn)
         break;
     }
     stream_set_deadline(conn->stream, HTTP_BODY_IDLE_MS);
+    conn->queued = 0;
     size_t size = head.size;
     head_done(conn, &head);
     if (!conn->closed)

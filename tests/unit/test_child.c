@@ -233,6 +233,43 @@ static void stdout_can_be_paused_beyond_the_exit(void **state)
     done(&r);
 }
 
+static void on_stdout_once(struct child *child, const char *data, size_t len, void *arg)
+{
+    struct run *r = arg;
+    if (r->out.len == 0)
+        child_pause_stdout(child, true);
+    on_stdout(child, data, len, arg);
+}
+
+static void on_resume(void *arg)
+{
+    struct run *r = arg;
+    child_pause_stdout(r->child, false);
+}
+
+/* Whoever reads slowly goes on in the turn in which the second after the exit is over. */
+static void nothing_is_lost_when_reading_goes_on_late(void **state)
+{
+    struct run r = { .loop = loop_new_fake() };
+    const char *argv[] = { "/bin/sh", "-c", "head -c 60000 /dev/zero", NULL };
+    struct child_spec spec = {
+        .argv = argv, .env = env, .on_stdout = on_stdout_once, .on_exit = on_exit_, .arg = &r
+    };
+    struct timer resume;
+    timer_init(&resume, r.loop, on_resume, &r);
+    timer_set(&resume, 1000);
+    assert_int_equal(child_start(r.loop, &spec, &r.child, &(struct error){ 0 }), 0);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)child_pid(r.child), &info, WEXITED | WNOWAIT), 0);
+    for (int i = 0; i < 20; i++)
+        loop_turn(r.loop, 0);
+    assert_in_range(r.out.len, 1, 59999);
+    loop_advance(r.loop, 3000);
+    assert_int_equal(r.out.len, 60000);
+    assert_int_equal(r.exits, 1);
+    done(&r);
+}
+
 static void a_descendant_holding_the_pipe_is_waited_for_a_second_only(void **state)
 {
     struct run r = { 0 };
@@ -337,6 +374,7 @@ int main(void)
         cmocka_unit_test(stdin_is_fed_under_back_pressure),
         cmocka_unit_test(a_child_that_closes_stdin_harms_nobody),
         cmocka_unit_test(stdout_can_be_paused_beyond_the_exit),
+        cmocka_unit_test(nothing_is_lost_when_reading_goes_on_late),
         cmocka_unit_test(a_descendant_holding_the_pipe_is_waited_for_a_second_only),
         cmocka_unit_test(freeing_kills_the_group_and_silences),
         cmocka_unit_test(freed_inside_its_own_callbacks),

@@ -153,8 +153,8 @@ static char *text_of(size_t n)
 
 static void documents_of_every_size_arrive_whole(void **state)
 {
-    static const size_t sizes[] = { 0, 1, 2, 100, DOCUMENT_PART_MAX - 1, DOCUMENT_PART_MAX,
-        DOCUMENT_PART_MAX + 1, 3 * DOCUMENT_PART_MAX, 2000003 };
+    static const size_t sizes[] = { 0, 1, 2, 100, 12000, 20000, 30000, DOCUMENT_PART_MAX - 1,
+        DOCUMENT_PART_MAX, DOCUMENT_PART_MAX + 1, DOCUMENT_PART_MAX + 20000, 3 * DOCUMENT_PART_MAX, 2000003 };
     struct world w;
     start(&w);
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {

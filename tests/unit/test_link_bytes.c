@@ -15,6 +15,7 @@
 
 #include "common/frame.h"
 #include "common/mem.h"
+#include "common/strbuf.h"
 #include "tests/fakes/link_end.h"
 
 #define HELLO                                                                                          \
@@ -262,6 +263,31 @@ static void frames_before_the_end_are_answered(void **state)
     raw_end(&r);
 }
 
+/* As many as a turn takes, or twice that, are no reason to overlook it. */
+static void the_end_is_noticed_behind_any_number_of_frames(void **state)
+{
+    static const char notice[] =
+        "{\"jsonrpc\":\"2.0\",\"method\":\"stream_lines\",\"params\":{\"lines\":[]}}";
+    for (int n = 60; n <= 200; n++) {
+        struct raw r;
+        raw_start(&r);
+        raw_hello(&r);
+        _cleanup_(strbuf_done) struct strbuf all = STRBUF_INIT;
+        unsigned char header[FRAME_HEADER_LEN];
+        frame_header(header, sizeof(notice) - 1);
+        for (int i = 0; i < n; i++) {
+            strbuf_add(&all, header, sizeof(header));
+            strbuf_add(&all, notice, sizeof(notice) - 1);
+        }
+        assert_int_equal(write(r.fd, all.data, all.len), (ssize_t)all.len);
+        shutdown(r.fd, SHUT_WR);
+        end_settle(r.loop);
+        if (r.hub.closed != 1 || strcmp(r.hub.reason, "the peer closed the connection") != 0)
+            fail_msg("behind %d frames: closed %d, \"%s\"", n, r.hub.closed, r.hub.reason);
+        raw_end(&r);
+    }
+}
+
 static void no_hello_in_time(void **state)
 {
     struct raw r;
@@ -365,6 +391,7 @@ int main(void)
         cmocka_unit_test(bytes_may_come_one_at_a_time),
         cmocka_unit_test(hanging_up_mid_frame_is_told_once),
         cmocka_unit_test(frames_before_the_end_are_answered),
+        cmocka_unit_test(the_end_is_noticed_behind_any_number_of_frames),
         cmocka_unit_test(no_hello_in_time),
         cmocka_unit_test(a_silent_peer_is_pinged_and_then_closed),
         cmocka_unit_test(half_frames_count_as_life),
