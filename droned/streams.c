@@ -116,6 +116,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
         struct link_spec spec = {
             .handlers = handlers, .on_event = on_link_event, .owner = s, .fill_hello = fill_hello
         };
+        stream_set_close_ms(s->stream, STREAM_TAIL_MS);
         s->link = link_new(s->owner->droned->loop, steal_ptr(s->stream), false, &spec);
     } else if (event == STREAM_ERROR || event == STREAM_CLOSED) {
         log_warning(NULL, "can't open a stream to the hub: %s", stream_error(stream));

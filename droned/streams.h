@@ -9,6 +9,7 @@
 
 #define STREAMS_MAX    64    /* at once */
 #define STREAM_DIAL_MS 15000 /* until the hub has joined it to its client */
+#define STREAM_TAIL_MS 60000 /* at its end, without a byte taken: a reader may be slow, and the hub with it */
 
 struct droned;
 struct streams;

@@ -117,6 +117,7 @@ static void unblock(struct conn_h2 *c)
         if (s->exchange)
             conn_h2_later(s, H2_TODO_RESUME);
     }
+    conn_h2_touch(c);
     if (c->wire.readable)
         wire_again(&c->wire);
 }

@@ -74,7 +74,7 @@ void conn_h2_break_off(struct h2_stream *s, const struct http1_fault *fault)
     struct exchange *ex = s->exchange;
     if (!ex)
         return;
-    if (!ex->head_answered && !s->answered) {
+    if (ex->ops && !ex->head_answered && !s->answered) {
         s->refused = true;
         exchange_fail(ex, fault->status, fault->reason, 0, fault->reason);
         return;
@@ -105,7 +105,7 @@ static void end_content(struct h2_stream *s, struct http1_head *trailers)
         conn_h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
-    if (s->tunnel && s->exchange->state != EXCHANGE_TUNNEL)
+    if (s->tunnel && (s->exchange->state != EXCHANGE_TUNNEL || s->early.bytes > 0))
         return; /* said when the tunnel stands */
     gather(s);
     conn_h2_send_gathered(s->conn, true, trailers);
@@ -150,7 +150,7 @@ static int on_data(
         return 0;
     }
     s->unconsumed += (uint32_t)len;
-    if (s->tunnel && s->exchange->state != EXCHANGE_TUNNEL) {
+    if (s->tunnel && (s->exchange->state != EXCHANGE_TUNNEL || s->early.bytes > 0)) {
         queue_add(&s->early, &c->worker->blocks, data, len);
         return 0;
     }

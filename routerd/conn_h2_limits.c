@@ -107,7 +107,8 @@ void conn_h2_on_stream_deadline(struct wheel_node *node)
     static const struct http1_fault slow = { 408, "the request came too slowly" };
     struct h2_stream *s = container_of(node, struct h2_stream, deadline);
     struct exchange *ex = s->exchange;
-    bool sending = s->out.bytes > 0, enough = is_enough(s->conn, s->moved_bytes - s->window_bytes);
+    bool sending = s->out.bytes > 0 || s->ended,
+         enough = is_enough(s->conn, s->moved_bytes - s->window_bytes);
     bool receiving = ex && !s->request_ended && ex->state != EXCHANGE_TUNNEL && exchange_wants_content(ex) &&
         !ex->head_answered && !exchange_awaits_continue(ex) && !has_no_room(s->conn);
     if (s->closed)

@@ -137,6 +137,13 @@ static bool is_slow(struct h2_stream *s, size_t offered)
         nghttp2_session_get_stream_remote_window_size(c->session, s->id) < WORKER_BUFFER;
 }
 
+/* For the client's window; an end without bytes may have to wait for it, too. */
+static void begin_waiting(struct h2_stream *s)
+{
+    s->out_since_us = worker_now_us(s->conn->worker);
+    conn_h2_arm(s);
+}
+
 /* Frames or keeps it all. */
 static void put(struct h2_stream *s, const struct iovec *parts, int n, bool end)
 {
@@ -151,6 +158,8 @@ static void put(struct h2_stream *s, const struct iovec *parts, int n, bool end)
     if (c->in_session) {
         queue_add_rest(&s->out, pool, parts, n, 0);
         conn_h2_wake(s);
+        if (!waited && (s->out.bytes > 0 || s->ended))
+            begin_waiting(s);
         return;
     }
     s->now = parts;
@@ -165,14 +174,12 @@ static void put(struct h2_stream *s, const struct iovec *parts, int n, bool end)
     s->now_bytes = s->now_skip = 0;
     if (s->exchange)
         s->exchange->client_slow = is_slow(s, total);
-    if (s->out.bytes == 0)
+    if (s->out.bytes == 0 && (!s->ended || s->closed || s->lingers))
         return;
-    if (!budget_allows(c->worker))
+    if (s->out.bytes > 0 && !budget_allows(c->worker))
         conn_h2_reset(s, NGHTTP2_INTERNAL_ERROR);
-    else if (!waited) {
-        s->out_since_us = worker_now_us(c->worker);
-        conn_h2_arm(s);
-    }
+    else if (!waited)
+        begin_waiting(s);
 }
 
 /* --- heads ----------------------------------------------------------------------------------------------- */

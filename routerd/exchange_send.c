@@ -75,6 +75,7 @@ static void send_now(struct exchange *ex, const struct iovec *parts, int n)
     if (w == -EAGAIN)
         w = 0;
     if (w < 0) {
+        queue_add_rest(&ex->out, &ex->worker->blocks, parts, n, 0); /* it may be repeated */
         write_failed(ex, (int)w);
         return;
     }
@@ -156,6 +157,7 @@ size_t exchange_read_size(const struct exchange *ex)
 
 void exchange_flush(struct exchange *ex)
 {
+    bool any = !all_sent(ex);
     while (!all_sent(ex)) {
         struct iovec iov[UP_IOV + 1];
         int k = 0;
@@ -174,9 +176,10 @@ void exchange_flush(struct exchange *ex)
         if ((size_t)w > head_rest)
             queue_consume(&ex->out, &ex->worker->blocks, (size_t)w - head_rest);
     }
-    exchange_arm(ex);
+    if (any)
+        exchange_arm(ex);
     shut_if_due(ex);
-    if (ex->ops && !ex->request_whole)
+    if (ex->ops)
         ex->ops->credit(ex->client);
 }
 

@@ -119,7 +119,7 @@ void health_attach(struct health *h, const struct match_table *table)
 static void enter(struct health *h, struct endpoint *e, const struct match_policy *policy, bool late)
 {
     uint32_t flags = 0;
-    if (policy->probe_path && policy->start_unhealthy)
+    if (policy->probe_path && policy->start_unhealthy && !h->stopped)
         flags |= ENDPOINT_UNPROVEN;
     else if (late && policy->slow_start_ms > 0)
         flags |= ENDPOINT_WARMING;
@@ -332,8 +332,15 @@ struct health *health_new(struct routerd *routerd)
 
 void health_stop(struct health *h)
 {
+    const struct registry *registry = h->routerd->registry;
     h->stopped = true;
     probes_serve(h->probes, NULL);
+    /* Nobody proves anything here any more: those that are left try for themselves. */
+    for (uint32_t i = 0; i < registry->n_slots; i++) {
+        struct endpoint *e = registry_at(registry, i);
+        if (e)
+            atomic_fetch_and_explicit(&e->flags, ~(uint32_t)ENDPOINT_UNPROVEN, memory_order_relaxed);
+    }
 }
 
 void health_free(struct health *h)

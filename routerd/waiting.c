@@ -97,6 +97,8 @@ bool waiting_join(struct exchange *ex)
     struct worker *worker = ex->worker;
     struct pool_local *q = queue_of(ex);
     if (ex->turn != WAITING_NOT) {
+        if (!wheel_is_set(&ex->deadline))
+            wheel_set(&worker->wheel, &ex->deadline, deadline_ms(ex));
         put(ex, q);
         return true;
     }
@@ -143,21 +145,37 @@ static void wake(struct exchange *ex, enum waiting_turn turn)
     ex->turn = WAITING_NOT;
 }
 
-/* As many as there are places, while the first one finds one. Returns what is left of the budget. */
+/* fresh: that has tried no endpoint yet. NULL: none. */
+static struct exchange *first_in(struct pool_local *q, bool fresh)
+{
+    struct exchange *ex;
+    list_for_each (ex, &q->waiting, waiting) {
+        if (!fresh || ex->n_tried == 0)
+            return ex;
+    }
+    return NULL;
+}
+
+/* As many as there are places, while one finds one. Whoever may not use the free one, because it tried it before, holds
+ * up nobody that may. Returns what is left of the budget. */
 static unsigned serve_queue(struct worker *worker, struct pool_local *q, unsigned budget)
 {
-    uint32_t n = atomic_exchange(&q->n_freed, 0);
-    /* Where others wait too, they were told. */
-    if (q->looking && (atomic_load(&q->pool->waiting) & ~bit_of(worker)) == 0)
-        n++;
+    struct exchange *ex;
+    bool fresh = false;
+    uint32_t n = atomic_exchange(&q->n_freed, 0) + q->looking;
     q->looking = false;
-    for (; n > 0 && budget > 0 && !list_empty(&q->waiting); n--, budget--) {
-        struct exchange *ex = list_first(&q->waiting, struct exchange, waiting);
+    for (; n > 0 && budget > 0 && (ex = first_in(q, fresh)); n--, budget--) {
         wake(ex, WAITING_FIRST);
-        if (ex->queue == q)
+        if (ex->state == EXCHANGE_OVER)
+            n++; /* it took no place */
+        if (ex->queue != q)
+            continue;
+        if (fresh || ex->n_tried == 0)
             return budget;
+        fresh = true;
+        n++;
     }
-    if (n > 0)
+    if (n > 0 && (!fresh || budget == 0))
         atomic_fetch_add(&q->n_freed, n);
     return budget;
 }
@@ -185,14 +203,24 @@ static void on_task(void *arg)
 
 void waiting_freed(struct worker *worker, struct pool *pool)
 {
-    uint64_t all = atomic_load(&pool->waiting);
-    if (all == 0)
+    uint32_t n = 1;
+    unsigned index;
+    do {
+        uint64_t all = atomic_load(&pool->waiting);
+        if (all == 0)
+            return;
+        /* One of them, whoever: bits below it are taken away. */
+        for (uint64_t i = worker_random(worker) % (uint64_t)__builtin_popcountll(all); i > 0; i--)
+            all &= all - 1;
+        index = (unsigned)__builtin_ctzll(all);
+        atomic_fetch_add(&pool->locals[index].n_freed, n);
+        if (atomic_load(&pool->waiting) & UINT64_C(1) << index)
+            break;
+        /* Nobody waits there any more: another one, unless it passed on what it found. */
+        n = atomic_exchange(&pool->locals[index].n_freed, 0);
+    } while (n > 0);
+    if (n == 0)
         return;
-    /* One of them, whoever: bits below it are taken away. */
-    for (uint64_t n = worker_random(worker) % (uint64_t)__builtin_popcountll(all); n > 0; n--)
-        all &= all - 1;
-    unsigned index = (unsigned)__builtin_ctzll(all);
-    atomic_fetch_add(&pool->locals[index].n_freed, 1);
     if (index == worker->index)
         loop_soon(worker->loop, &worker->waiting.task);
     else

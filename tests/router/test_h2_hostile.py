@@ -4,11 +4,16 @@
 
     test_h2_hostile.py ROUTERD [TEST…]"""
 
+import base64
+import hashlib
 import os
 import random
+import re
+import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 
 import h2_client as h2
@@ -129,7 +134,7 @@ def content_must_be_as_long_as_announced(router, service):
             c.data(s, part, end=i == len(parts) - 1)
         a = c.answer(s, 5)
         # An answer to what was whole may come before what is too much.
-        early = a.status == 200 and len(parts) > 1 and len(parts[0]) == announced
+        early = a.status == 200 and (announced == 0 or len(parts) > 1 and len(parts[0]) == announced)
         check(early or (a.reset == h2.PROTOCOL_ERROR and a.status != 200), announced, parts, a)
         check(c.get('/status?204').status == 204)
         c.close()
@@ -393,13 +398,95 @@ def greeting_that_never_ends_is_cut(router, service):
             pass
 
 
+def a_websocket_to_a_file_is_refused_and_harms_nobody(router, service):
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, 'a.txt'), 'w', encoding='ascii') as f:
+            f.write('here')
+        own = h2.Router(sys.argv[1], service, routes=[{'host': 'files.example', 'files': folder},
+                                                      {'host': '*', 'service': 'web'}])
+        try:
+            c, other = Client(own.port), Client(own.port)
+            ws = [(k, {':path': '/a.txt', ':authority': 'files.example'}.get(k, v)) for k, v in WS]
+            s = c.headers(ws + [('sec-websocket-version', '13')], end=False)
+            check(c.answer(s, 5).status == 502)
+            slow = other.request('/slow?1000')
+            time.sleep(0.2)
+            c.send(frame(h2.RST_STREAM, 0, s, struct.pack('>I', 8)))
+            check(other.answer(slow, 5).status == 200)
+        finally:
+            check(own.stop() == 0)
+
+
+@with_router('Timeouts.Body=1s', 'Timeouts.Idle=1s')
+def who_gives_no_window_is_not_waited_for(router, service):
+    """Also where the router answers itself, and where nothing but the end is left to send."""
+    clients = []
+    for path in ('/big?1000', '/chunked?0', '/.well-known/acme-challenge/none'):
+        c = Client(router.port, settings=((h2.INITIAL_WINDOW, 0),), window=0)
+        c.request(path)
+        clients.append((path, c))
+    for path, c in clients:
+        check(c.closed(8), path, 'still open')
+
+
+@with_router()
+def room_comes_back_when_the_endpoint_took_the_content(router, service):
+    """Not with the answer, which may take its time; a whole request that came while connecting is one write."""
+    c = Client(router.port)
+    check(c.until(lambda: 0 in c.credit, 5))
+    before, send, body = c.credit[0], c.send, b'u' * 16000
+    for _ in range(8):
+        out = []
+        c.send = out.append
+        s = c.request('/slow?8000', 'POST', [('content-length', str(7 * len(body)))], end=False)
+        for i in range(7):
+            c.data(s, body, end=i == 6)
+        c.send = send
+        c.send(b''.join(out))
+    check(c.until(lambda: c.credit[0] - before >= 400000, 5), c.credit[0] - before)
+
+
+def bytes_of_a_tunnel_stay_in_order(router, service):
+    """Those before the 101 and those that come in one turn with it."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        own = h2.Router(sys.argv[1], service, routes=[{'host': '*', 'service': 'web'}], endpoint=listener.getsockname()[1])
+        try:
+            c = Client(own.port)
+            c.step()
+            s = c.headers(WS + [('sec-websocket-version', '13')], end=False)
+            c.data(s, b'EARLY-')
+            peer, _ = listener.accept()
+            head = b''
+            while not head.endswith(b'\r\n\r\n'):
+                head += peer.recv(1)
+            key = re.search(rb'(?i)sec-websocket-key: *(\S+)', head)[1] + b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+            time.sleep(0.1)
+            os.kill(own.process.pid, signal.SIGSTOP)
+            peer.sendall(b'HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+                         b'Sec-WebSocket-Accept: ' + base64.b64encode(hashlib.sha1(key).digest()) + b'\r\n\r\n')
+            time.sleep(0.05)
+            c.data(s, b'LATE')
+            os.kill(own.process.pid, signal.SIGCONT)
+            peer.settimeout(5)
+            got = b''
+            while len(got) < 10:
+                got += peer.recv(100)
+            check(got == b'EARLY-LATE', got)
+            peer.close()
+            c.close()
+        finally:
+            check(own.stop() == 0)
+
+
 TESTS = [
     malformed_requests_reach_no_service, content_must_be_as_long_as_announced, bad_trailers_are_refused,
     broken_frames_end_the_connection, stream_that_goes_back_is_passed_over, other_prefaces_are_refused, ping_flood_ends, settings_flood_ends,
     empty_data_flood_ends, priority_flood_ends, window_update_flood_ends, rapid_reset_ends,
     resets_that_the_router_is_made_to_send_end, malformed_flood_ends, continuation_flood_ends, hpack_bomb_ends,
     resets_of_answers_that_nobody_reads, descriptors_come_back, nonsense_ends_no_router,
-    greeting_that_never_ends_is_cut,
+    greeting_that_never_ends_is_cut, a_websocket_to_a_file_is_refused_and_harms_nobody,
+    who_gives_no_window_is_not_waited_for, room_comes_back_when_the_endpoint_took_the_content,
+    bytes_of_a_tunnel_stay_in_order,
 ]
 
 if __name__ == '__main__':
