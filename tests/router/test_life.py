@@ -23,10 +23,12 @@ WHOLE = 4_000_000
 
 
 class Downloads:
-    """The service: /N gives N bytes; /tunnel switches to an echo."""
+    """The service: /N gives N bytes; /tunnel switches to an echo; /drip begins a head and never ends it.
+    With a delay every answer takes so long."""
 
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    def __init__(self, port=0, delay_s=0):
+        self.delay_s = delay_s
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -54,6 +56,12 @@ class Downloads:
                     while more := s.recv(65536):
                         s.sendall(more)
                     return
+                if path == b"/drip":
+                    s.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                    while True:
+                        time.sleep(0.3)
+                        s.sendall(b"x")
+                time.sleep(self.delay_s)
                 n = int(path[1:])
                 s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % n)
                 s.sendall(b"x" * n)
@@ -120,6 +128,80 @@ def whoever_reads_slowly_makes_room_for_others(program, service):
             s.close()
 
 
+def a_head_that_drips_has_its_time(program, service):
+    with router(program, table_of({"1.0.0": [service]}), workers=1, settings=["[Timeouts]", "FirstByte=1s"]) as r:
+        r.start()
+        with ask(r.port, b"/drip") as s:
+            s.settimeout(5)
+            assert b" 504 " in s.recv(4096)
+
+
+def an_older_generation_waits_for_no_probe(program, service):
+    """It makes none any more, so that nothing is proved to it."""
+    health = {"path": "/1", "start": "unhealthy", "interval_ms": 300}
+    with router(program, table_of({"1.0.0": [service]}, health=health), workers=1) as r:
+        r.start()
+
+        def says_200(s):
+            answer = b""
+            while not answer.endswith(b"xx"):
+                more = s.recv(4096)
+                if not more:
+                    break
+                answer += more
+            return b" 200 " in answer
+
+        def is_served():
+            with ask(r.port, b"/2", b"Connection: close\r\n") as s:
+                return says_200(s)
+        eventually("the endpoint passed its probes", is_served, 20)
+        with ask(r.port, b"/2") as old:
+            assert says_200(old)
+            r.must_reload()
+            r.put_table(table_of({"1.0.1": [service]}, health=health))
+            time.sleep(2)
+            old.settimeout(3)
+            old.sendall(b"GET /2 HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            assert says_200(old)
+
+
+def who_tried_the_free_endpoint_holds_up_nobody(program, service):
+    """A is away, and B has all that it may: one that was refused by A waits for B. A is back, and takes the others."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        a_port = s.getsockname()[1]
+    b = Downloads(delay_s=10)
+
+    class Away:
+        port = a_port
+    answers, lock = [], threading.Lock()
+
+    def get(port, name):
+        with ask(port, b"/2", b"Connection: close\r\n") as s:
+            status = s.recv(4096)[9:12]
+        with lock:
+            answers.append((name, status))
+
+    with router(program, table_of({"1.0.0": [Away, b]}, limits={"max_in_flight": 1}), workers=1) as r:
+        r.start()
+        threads = []
+
+        def go(name):
+            threads.append(threading.Thread(target=get, args=(r.port, name)))
+            threads[-1].start()
+        go("on B")
+        time.sleep(2.5)
+        go("refused by A")
+        time.sleep(0.3)
+        Downloads(port=a_port)
+        for i in range(4):
+            time.sleep(0.4)
+            go("later")
+        for t in threads:
+            t.join()
+    names = [name for name, _ in answers]
+    assert names[:4] == ["later"] * 4 and all(status == b"200" for _, status in answers[:4]), answers
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", required=True)
@@ -127,7 +209,8 @@ def main():
     program = os.path.join(options.programs, "routerd/stagecoach-routerd")
     service = Downloads()
     for scene in (an_older_generation_with_one_tunnel_takes_tables, one_that_is_just_ending_is_not_killed,
-                  whoever_reads_slowly_makes_room_for_others):
+                  whoever_reads_slowly_makes_room_for_others, a_head_that_drips_has_its_time,
+                  an_older_generation_waits_for_no_probe, who_tried_the_free_endpoint_holds_up_nobody):
         scene(program, service)
         print("ok", scene.__name__, flush=True)
 
