@@ -162,6 +162,7 @@ static unsigned serve_queue(struct worker *worker, struct pool_local *q, unsigne
 {
     struct exchange *ex;
     bool fresh = false;
+    /* Whoever begins to wait looks for itself: of two that begin at once, each could think that the other was told. */
     uint32_t n = atomic_exchange(&q->n_freed, 0) + q->looking;
     q->looking = false;
     for (; n > 0 && budget > 0 && (ex = first_in(q, fresh)); n--, budget--) {
