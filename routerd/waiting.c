@@ -35,6 +35,29 @@ static void set_n_waiting(struct pool_local *q, uint32_t n)
 
 /* --- queues ---------------------------------------------------------------------------------------------- */
 
+/* Says to one worker in whose queue somebody waits, whichever, that n places are free. */
+static void tell(struct worker *worker, struct pool *pool, uint32_t n)
+{
+    while (n > 0) {
+        uint64_t all = atomic_load(&pool->waiting);
+        if (all == 0)
+            return;
+        for (uint64_t i = worker_random(worker) % (uint64_t)__builtin_popcountll(all); i > 0; i--)
+            all &= all - 1; /* without its lowest bit */
+        unsigned index = (unsigned)__builtin_ctzll(all);
+        atomic_fetch_add(&pool->locals[index].n_freed, n);
+        if (atomic_load(&pool->waiting) & UINT64_C(1) << index) {
+            if (index == worker->index)
+                loop_soon(worker->loop, &worker->waiting.task);
+            else
+                worker_ring(worker->routerd->workers[index]);
+            return;
+        }
+        /* Nobody waits there any more: another one, unless it passed on what it found. */
+        n = atomic_exchange(&pool->locals[index].n_freed, 0);
+    }
+}
+
 static void open_queue(struct worker *worker, struct pool_local *q)
 {
     if (!list_empty(&q->link))
@@ -51,8 +74,7 @@ static void close_if_empty(struct worker *worker, struct pool_local *q)
     q->looking = false;
     atomic_fetch_and(&q->pool->waiting, ~bit_of(worker));
     /* What was meant for one who has left is another's. */
-    if (atomic_exchange(&q->n_freed, 0) > 0)
-        waiting_freed(worker, q->pool);
+    tell(worker, q->pool, atomic_exchange(&q->n_freed, 0));
 }
 
 static void put(struct exchange *ex, struct pool_local *q)
@@ -204,28 +226,7 @@ static void on_task(void *arg)
 
 void waiting_freed(struct worker *worker, struct pool *pool)
 {
-    uint32_t n = 1;
-    unsigned index;
-    do {
-        uint64_t all = atomic_load(&pool->waiting);
-        if (all == 0)
-            return;
-        /* One of them, whoever: bits below it are taken away. */
-        for (uint64_t i = worker_random(worker) % (uint64_t)__builtin_popcountll(all); i > 0; i--)
-            all &= all - 1;
-        index = (unsigned)__builtin_ctzll(all);
-        atomic_fetch_add(&pool->locals[index].n_freed, n);
-        if (atomic_load(&pool->waiting) & UINT64_C(1) << index)
-            break;
-        /* Nobody waits there any more: another one, unless it passed on what it found. */
-        n = atomic_exchange(&pool->locals[index].n_freed, 0);
-    } while (n > 0);
-    if (n == 0)
-        return;
-    if (index == worker->index)
-        loop_soon(worker->loop, &worker->waiting.task);
-    else
-        worker_ring(worker->routerd->workers[index]);
+    tell(worker, pool, 1);
 }
 
 void waiting_on_table(struct worker *worker)
