@@ -165,16 +165,21 @@ void conn_h2_pump(struct conn_h2 *c)
 
 /* --- leaving --------------------------------------------------------------------------------------------- */
 
-void conn_h2_leave(struct conn_h2 *c, uint32_t code)
+static void begin_leaving(struct conn_h2 *c)
 {
     struct h2_stream *s;
-    if (c->state != CONN_H2_OPEN)
-        return;
     c->state = CONN_H2_LEAVING;
-    nghttp2_session_terminate_session(c->session, code);
     list_for_each (s, &c->streams, link)
         conn_h2_later(s, H2_TODO_ABORT);
     conn_h2_touch(c);
+}
+
+void conn_h2_leave(struct conn_h2 *c, uint32_t code)
+{
+    if (c->state != CONN_H2_OPEN)
+        return;
+    nghttp2_session_terminate_session(c->session, code);
+    begin_leaving(c);
 }
 
 void conn_h2_drain(struct conn_h2 *c)
@@ -257,7 +262,7 @@ static void begin_linger(struct conn_h2 *c)
 static void on_end(void *arg)
 {
     struct conn_h2 *c = arg;
-    if (c->state == CONN_H2_CLOSED)
+    if (c->state == CONN_H2_CLOSED || c->state == CONN_H2_LINGER)
         return;
     settle(c);
     if (c->failure)
@@ -268,9 +273,10 @@ static void on_end(void *arg)
         conn_h2_close(c);
         return;
     }
+    /* The last word has gone, its or ours, and so has every stream. */
     if (c->state == CONN_H2_OPEN && !nghttp2_session_want_read(c->session) &&
         !nghttp2_session_want_write(c->session))
-        conn_h2_leave(c, NGHTTP2_NO_ERROR);
+        begin_leaving(c);
     if (c->state == CONN_H2_LEAVING && c->out.bytes == 0 && list_empty(&c->todo)) {
         begin_linger(c);
         return;
@@ -399,6 +405,8 @@ void conn_h2_new(
         return;
     }
     greet(c);
+    if (worker->stopping)
+        conn_h2_drain(c);
     conn_h2_watch(c, true);
     conn_h2_touch(c);
     if (len > 0)
@@ -407,12 +415,19 @@ void conn_h2_new(
 
 /* --- all of a worker's ----------------------------------------------------------------------------------- */
 
-void conn_h2_close_all(struct worker *worker, bool idle_only)
+void conn_h2_close_all(struct worker *worker)
 {
     struct conn_h2 *c, *next;
-    list_for_each_safe (c, next, &worker->h2_conns, link) {
-        if (!idle_only || c->n_streams == 0)
-            conn_h2_close(c);
+    list_for_each_safe (c, next, &worker->h2_conns, link)
+        conn_h2_close(c);
+}
+
+void conn_h2_end_idle(struct worker *worker)
+{
+    struct conn_h2 *c;
+    list_for_each (c, &worker->h2_conns, link) {
+        if (c->n_streams == 0)
+            conn_h2_last_word(c);
     }
 }
 

@@ -25,8 +25,11 @@ void conn_h2_close(struct conn_h2 *c);
  * *ret_weight; NULL: none. */
 struct conn_h2 *conn_h2_heaviest(struct worker *worker, unsigned max, uint64_t *ret_weight);
 
-/* All of a worker's. idle_only: those without a request. */
-void conn_h2_close_all(struct worker *worker, bool idle_only);
+/* All of a worker's. */
+void conn_h2_close_all(struct worker *worker);
 void conn_h2_drain_all(struct worker *worker);
+/* Of those that are drained: who has no request now is told the last word, so that a request that crosses it is known
+ * not to have been begun. */
+void conn_h2_end_idle(struct worker *worker);
 /* What the connections of a worker share. */
 void conn_h2_worker_done(struct worker *worker);

@@ -217,7 +217,7 @@ static void on_request(struct conn_h2 *c, struct h2_stream *s, bool ends)
         (void)conn_h2_spend(c, H2_COST_RESET);
     }
     h2_head_clear(&c->head, &worker->blocks);
-    if (worker->stopping || c->n_requests >= (uint32_t)worker->settings->requests_per_connection)
+    if (c->n_requests >= (uint32_t)worker->settings->requests_per_connection)
         conn_h2_drain(c);
 }
 

@@ -143,14 +143,22 @@ void worker_check_room(struct worker *worker)
 
 /* --- stopping -------------------------------------------------------------------------------------------- */
 
-static void close_conns(struct worker *worker, bool idle_only)
+static void end_idle(struct worker *worker)
 {
     struct conn_h1 *c, *next;
     list_for_each_safe (c, next, &worker->conns, link) {
-        if (!idle_only || conn_h1_is_idle(c))
+        if (conn_h1_is_idle(c))
             conn_h1_close(c);
     }
-    conn_h2_close_all(worker, idle_only);
+    conn_h2_end_idle(worker);
+}
+
+static void close_conns(struct worker *worker)
+{
+    struct conn_h1 *c, *next;
+    list_for_each_safe (c, next, &worker->conns, link)
+        conn_h1_close(c);
+    conn_h2_close_all(worker);
 }
 
 static void on_stop_timer(void *arg)
@@ -158,11 +166,14 @@ static void on_stop_timer(void *arg)
     struct worker *worker = arg;
     bool grace_over = worker->idle_grace_over;
     worker->idle_grace_over = true;
-    close_conns(worker, !grace_over);
-    if (!grace_over && !has_no_client(worker))
-        timer_set(&worker->stop_timer, WORKER_STOP_MS - IDLE_GRACE_MS);
+    if (grace_over)
+        close_conns(worker);
     else
+        end_idle(worker);
+    if (grace_over || has_no_client(worker))
         loop_stop(worker->loop);
+    else
+        timer_set(&worker->stop_timer, WORKER_STOP_MS - IDLE_GRACE_MS);
 }
 
 int64_t worker_idle_ms(const struct worker *worker)
@@ -382,7 +393,7 @@ void worker_free(struct worker *worker)
         return;
     close_listeners(worker);
     front_close_all(worker);
-    close_conns(worker, false);
+    close_conns(worker);
     upconn_drop_all(worker);
     /* What was put off until the end of a turn. */
     loop_turn(worker->loop, 0);

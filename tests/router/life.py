@@ -73,10 +73,6 @@ def descriptors(pid):
         return 0
 
 
-def is_alive(pid):
-    return status_of(pid).get("State", "\tX").strip()[0] not in "XZ"
-
-
 class Service:
     """One endpoint; dies and comes back on the same port."""
 
@@ -119,7 +115,7 @@ class Router:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self.notify.bind(os.path.join(self.folder, "notify"))
         self.main = None
-        self.seen = set()  # every process that was the main one
+        self.seen = {}  # every process that was the main one: its pidfd, as its number may be another's by now
         self.child = None
 
     def listen(self, n):
@@ -169,8 +165,13 @@ class Router:
         self.child = subprocess.Popen(
             ["sh", "-c", 'LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@"', self.program,
              f"--config={self.config_path}"], env=env, preexec_fn=place, close_fds=False, stderr=self.log)
-        self.main = self.child.pid
-        self.seen.add(self.main)
+        self.see(self.child.pid)
+
+    def see(self, pid):
+        self.main = pid
+        if pid not in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                self.seen[pid] = os.pidfd_open(pid)
 
     def start(self):
         self.spawn()
@@ -188,8 +189,7 @@ class Router:
         while time.monotonic() < end:
             said = self.words(max(0, end - time.monotonic())) or {}
             if "MAINPID" in said:
-                self.main = int(said["MAINPID"])
-                self.seen.add(self.main)
+                self.see(int(said["MAINPID"]))
             if said.get("READY") == "1":
                 return said.get("STATUS", "")
         raise AssertionError(f"not ready after {seconds} s\n{self.log_tail()}")
@@ -209,24 +209,31 @@ class Router:
         before = self.main
         done, text = self.reload()
         assert done, f"{text}\n{self.log_tail()}"
-        assert self.main != before and is_alive(self.main), text
+        assert self.main != before and self.alive(self.main), text
 
     def processes(self):
-        return sorted(pid for pid in self.seen if is_alive(pid))
+        for pid, fd in list(self.seen.items()):
+            if select.select([fd], [], [], 0)[0]:
+                os.close(self.seen.pop(pid))
+        return sorted(self.seen)
+
+    def tell(self, pid, what):
+        if pid in self.seen:
+            signal.pidfd_send_signal(self.seen[pid], what)
 
     def stop(self, seconds=15):
         """As KillMode=mixed: the main process is asked, whoever is left when it has ended is killed."""
-        os.kill(self.main, signal.SIGTERM)
+        self.tell(self.main, signal.SIGTERM)
         eventually("the main process ends", lambda: not self.alive(self.main), seconds)
         left = self.processes()
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
+            self.tell(pid, signal.SIGKILL)
         return left
 
     def alive(self, pid):
         if self.child and pid == self.child.pid:
             return self.child.poll() is None
-        return is_alive(pid)
+        return pid in self.processes()
 
     def restart(self):
         left = self.stop()
@@ -252,9 +259,11 @@ class Router:
     def end(self):
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                self.tell(pid, signal.SIGKILL)
         if self.child:
             self.child.wait()
+        for fd in self.seen.values():
+            os.close(fd)
         for s in self.sockets:
             s.close()
         self.notify.close()

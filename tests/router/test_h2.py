@@ -363,6 +363,24 @@ def stopping_router_says_goaway_and_finishes(router, service):
     check(c.goaway == (late, h2.NO_ERROR), c.goaways)
 
 
+@with_router()
+def who_does_not_heed_the_notice_hears_the_last_word(router, service):
+    """A connection that only closed would leave it open what of a request that crosses that was done."""
+    c, late = Client(router.port), Client(router.port, greet=False)
+    c.get('/echo')
+    c.acks = False
+    s = c.request('/slow?600')
+    c.until(lambda: c.settings)
+    late.send(h2.PREFACE[:20])  # becomes HTTP/2 behind the notice
+    time.sleep(0.1)
+    router.process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    late.send(h2.PREFACE[20:] + frame(h2.SETTINGS, 0, 0))
+    check(c.answer(s).body == b'slow', c.answers[s])
+    check(c.closed(5) and c.goaways == [(0x7fffffff, h2.NO_ERROR), (s, h2.NO_ERROR)], c.goaways)
+    check(late.closed(5) and late.goaway == (0, h2.NO_ERROR), late.goaways)
+
+
 @with_router('Limits.RequestsPerConnection=5')
 def connection_ends_after_its_requests(router, service):
     c = Client(router.port)
@@ -477,7 +495,7 @@ TESTS = [
     streams_beyond_the_limit_are_refused, own_answers_are_like_others,
     what_no_service_dates_is_dated, pings_come_back, reset_ends_the_endpoints_work,
     websocket_by_extended_connect, websocket_data_may_come_early, refused_websocket_is_a_plain_answer,
-    websocket_that_a_page_answers_is_refused, websocket_with_a_wrong_proof_is_refused, stopping_router_says_goaway_and_finishes,
+    websocket_that_a_page_answers_is_refused, websocket_with_a_wrong_proof_is_refused, stopping_router_says_goaway_and_finishes, who_does_not_heed_the_notice_hears_the_last_word,
     connection_ends_after_its_requests, idle_connections_end, slow_content_is_408,
     client_without_window_loses_the_stream_only, client_that_reads_nothing_is_closed,
     stalled_service_stops_the_client, hundred_connections_at_once, preface_on_a_plain_port_is_refused,

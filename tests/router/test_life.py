@@ -14,7 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from life import eventually, is_alive, router, services, table_of  # noqa: E402
+from life import eventually, router, services, table_of  # noqa: E402
 
 RELOADS = 20
 TABLE_LIMIT_S = 5  # within which an older generation has to serve a table, else it is killed
@@ -90,7 +90,7 @@ def an_older_generation_with_one_tunnel_takes_tables(program, service):
         time.sleep(TABLE_LIMIT_S + 1.5)
         s.sendall(b"still there")
         assert s.recv(64) == b"still there"
-        assert is_alive(first), r.log_tail()
+        assert r.alive(first), r.log_tail()
         s.close()
         eventually("the older generation ends", lambda: (r.reap(), not r.alive(first))[1], 20)
 
