@@ -29,7 +29,7 @@ struct feed {
     struct journal *journal;  /* NULL where a file is watched */
     struct match_table *next; /* prepared */
     struct timer fold;
-    int inotify_fd;
+    int inotify_fd, inotify_watch;
     struct io *inotify;
     char *file_name; /* within the watched folder */
     struct timer settle;
@@ -213,8 +213,10 @@ static int watch(struct feed *feed, struct error *err)
         slash ? xstrndup(feed->path, slash == feed->path ? 1 : (size_t)(slash - feed->path)) : xstrdup(".");
     feed->file_name = xstrdup(slash ? slash + 1 : feed->path);
     feed->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (feed->inotify_fd < 0 ||
-        inotify_add_watch(feed->inotify_fd, folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE) < 0)
+    if (feed->inotify_fd >= 0)
+        feed->inotify_watch =
+            inotify_add_watch(feed->inotify_fd, folder, IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE);
+    if (feed->inotify_watch < 0)
         return error_set_errno(err, -errno, "can't watch %s", folder);
     feed->inotify = io_new(feed->routerd->loop, feed->inotify_fd, IO_READ, on_inotify, feed);
     timer_set(&feed->look, FEED_LOOK_MS);
@@ -338,7 +340,7 @@ int feed_new(struct routerd *routerd, struct feed **ret, struct error *err)
 {
     struct feed *feed = xcalloc(1, sizeof(*feed));
     feed->routerd = routerd;
-    feed->inotify_fd = -1;
+    feed->inotify_fd = feed->inotify_watch = -1;
     feed->watches = routerd->settings.table != NULL;
     feed->path = feed->watches ? xstrdup(routerd->settings.table)
                                : xasprintf("%s/table.json", routerd->settings.state_directory);
@@ -375,8 +377,10 @@ void feed_step_back(struct feed *feed)
     timer_clear(&feed->settle);
     timer_clear(&feed->look);
     timer_clear(&feed->fold);
+    if (!feed->inotify)
+        return;
     io_free(steal_ptr(feed->inotify));
-    close_fd(&feed->inotify_fd);
+    inotify_rm_watch(feed->inotify_fd, feed->inotify_watch);
 }
 
 int feed_text(struct feed *feed, struct strbuf *ret, struct error *err)
@@ -401,6 +405,8 @@ void feed_free(struct feed *feed)
     if (!feed)
         return;
     feed_step_back(feed);
+    /* Only here: on a busy machine the kernel takes seconds for this. */
+    close_fd(&feed->inotify_fd);
     timer_done(&feed->settle);
     timer_done(&feed->look);
     timer_done(&feed->fold);

@@ -69,12 +69,13 @@ static int serve(struct program *program, struct settings *settings)
     int n_sockets = listeners_take(&sockets);
     program->routerd = routerd_new(loop, settings, sockets, n_sockets);
     generation_attach(program->generation, program->routerd);
-    if (routerd_start(program->routerd, &err) < 0)
-        return refuse(program, &err, 1);
+    /* First: it has clients before this loop turns. */
     loop_on_signal(loop, SIGTERM, on_end, program);
     loop_on_signal(loop, SIGINT, on_end, program);
     loop_on_signal(loop, SIGHUP, on_hangup, program);
     loop_on_signal(loop, SIGUSR1, on_usr1, program);
+    if (routerd_start(program->routerd, &err) < 0)
+        return refuse(program, &err, 1);
     struct reload *reload = reload_new(loop, program->generation);
     loop_run(loop);
     reload_free(reload);

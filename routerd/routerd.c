@@ -517,13 +517,14 @@ void routerd_resume(struct routerd *r)
 void routerd_step_back(struct routerd *r)
 {
     r->draining = true;
+    /* Clients first: a disk may be slow to let go of a file. */
+    for (unsigned i = 0; i < r->n_workers; i++)
+        worker_drain(r->workers[i]);
     status_close(r->status_socket);
     routerd_pause(r);
     health_stop(r->health);
     feed_step_back(r->feed);
     listeners_close(r);
-    for (unsigned i = 0; i < r->n_workers; i++)
-        worker_drain(r->workers[i]);
     check_stopped(r);
 }
 

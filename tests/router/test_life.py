@@ -5,6 +5,7 @@
     test_life.py --programs=DIR"""
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -19,6 +20,7 @@ from life import eventually, router, services, table_of  # noqa: E402
 RELOADS = 20
 TABLE_LIMIT_S = 5  # within which an older generation has to serve a table, else it is killed
 SLOW = 40
+CLOSE_S = 3
 WHOLE = 4_000_000
 
 
@@ -75,6 +77,16 @@ def ask(port, path, extra=b""):
     s = socket.create_connection(("127.0.0.1", port), 20)
     s.sendall(b"GET %s HTTP/1.1\r\nHost: a.example\r\n%s\r\n" % (path, extra))
     return s
+
+
+def whole(s, n):
+    """One answer with n bytes of content."""
+    got = b""
+    while got.partition(b"\r\n\r\n")[2] != b"x" * n:
+        more = s.recv(4096)
+        assert more, got
+        got += more
+    return got
 
 
 def an_older_generation_with_one_tunnel_takes_tables(program, service):
@@ -202,6 +214,41 @@ def who_tried_the_free_endpoint_holds_up_nobody(program, service):
     assert names[:4] == ["later"] * 4 and all(status == b"200" for _, status in answers[:4]), answers
 
 
+@contextlib.contextmanager
+def slow_close(programs, seconds):
+    words = {"LD_PRELOAD": os.path.join(programs, "tests/router/libslow-close.so"), "SLOW_CLOSE": str(seconds),
+             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+    before = {name: os.environ.get(name) for name in words}
+    os.environ.update(words)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def a_kernel_that_is_slow_to_close_a_watch_holds_up_nobody(program, service):
+    """The older generation's clients are told to go at once, and it is gone when they are and the kernel is done."""
+    programs = os.path.dirname(os.path.dirname(os.path.abspath(program)))
+    with slow_close(programs, CLOSE_S), router(program, table_of({"1.0.0": [service]})) as r:
+        r.start()
+        s = ask(r.port, b"/10")
+        assert b" 200 " in whole(s, 10), r.log_tail()
+        first = r.main
+        r.must_reload()
+        time.sleep(CLOSE_S / 4)
+        s.sendall(b"GET /10 HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        answer = whole(s, 10)
+        assert b"Connection: close" in answer, answer
+        s.close()
+        began = time.monotonic()
+        r.restart()
+        assert not r.alive(first) and time.monotonic() - began < 2.5 * CLOSE_S, r.log_tail()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", required=True)
@@ -210,7 +257,8 @@ def main():
     service = Downloads()
     for scene in (an_older_generation_with_one_tunnel_takes_tables, one_that_is_just_ending_is_not_killed,
                   whoever_reads_slowly_makes_room_for_others, a_head_that_drips_has_its_time,
-                  an_older_generation_waits_for_no_probe, who_tried_the_free_endpoint_holds_up_nobody):
+                  an_older_generation_waits_for_no_probe, who_tried_the_free_endpoint_holds_up_nobody,
+                  a_kernel_that_is_slow_to_close_a_watch_holds_up_nobody):
         scene(program, service)
         print("ok", scene.__name__, flush=True)
 
