@@ -435,7 +435,7 @@ void generation_free(struct generation *g)
         peer_close(p);
     }
     io_free(g->above);
-    close_fd(&g->above_fd);
+    /* The one above takes the end of above_fd for that of this process, which may still have lines to write: exit closes it. */
     close_fd(&g->tickets_fd);
     for (size_t i = 0; i < g->n_heritage; i++)
         close_fd(&g->heritage[i].fd);
