@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """What the test of TLS is made of: papers by openssl(1), a service that tells what it was asked, routers, clients."""
 
+import contextlib
 import hashlib
 import http.client
 import http.server
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -140,7 +142,8 @@ class Router:
                 "--status=" + status, "--listen-tls=127.0.0.1:%d%s" % (self.port, listen_tls),
                 "--listen=127.0.0.1:%d%s" % (self.plain_port, listen)] + ["--set=" + s for s in settings]
         self.log_file = open(self.log_path, "w")
-        self.process = subprocess.Popen(argv, stdout=self.log_file, stderr=subprocess.STDOUT)
+        self.stopped = False
+        self.process = subprocess.Popen(argv, stdout=self.log_file, stderr=subprocess.STDOUT, process_group=0)
         until(self.is_up)
 
     def is_up(self):
@@ -166,6 +169,7 @@ class Router:
         self.process.terminate()
         try:
             code = self.process.wait(15)
+            self.stopped = True
             for word in ("Sanitizer", "runtime error:"):
                 assert word not in self.log(), self.log()
             return code
@@ -197,8 +201,10 @@ class Lab:
     def close(self):
         try:
             for r in self.routers:
-                if r.process.poll() is None:
-                    r.process.kill()
+                if not r.stopped:
+                    # The group: it may have been reloaded.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(r.process.pid, signal.SIGKILL)
                     r.process.wait()
             self.server.shutdown()
         finally:
