@@ -12,7 +12,8 @@ int close(int fd)
     char path[64], target[64] = "";
     const char *seconds = getenv("SLOW_CLOSE");
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    if (seconds && readlink(path, target, sizeof(target) - 1) > 0 && strcmp(target, "anon_inode:inotify") == 0)
+    if (seconds && readlink(path, target, sizeof(target) - 1) > 0 &&
+        strcmp(target, "anon_inode:inotify") == 0)
         sleep((unsigned)strtoul(seconds, NULL, 10));
     return (int)syscall(SYS_close, fd);
 }
