@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/list.h"
 #include "common/loop.h"
 #include "common/mem.h"
 
@@ -302,16 +303,21 @@ static void on_exited(unsigned ready, void *arg)
 
 /* A killed process that the kernel holds on to (a stuck disk) must not stop the loop. */
 struct reaper {
+    struct list link;
     struct io *io;
     int pidfd;
     pid_t pid;
 };
+
+/* Of the process, as its children are. Those that are left when it ends are init's. */
+static struct list reapers = LIST_INIT(reapers);
 
 static void on_reapable(unsigned ready, void *arg)
 {
     struct reaper *r = arg;
     if (waitpid(r->pid, NULL, WNOHANG) == 0)
         return;
+    list_remove(&r->link);
     io_free(r->io);
     close(r->pidfd);
     free(r);
@@ -325,6 +331,7 @@ static void kill_and_reap(struct child *c)
     if (waitpid(c->pid, NULL, WNOHANG) != 0)
         return;
     struct reaper *r = xcalloc(1, sizeof(*r));
+    list_append(&reapers, &r->link);
     r->pid = c->pid;
     r->pidfd = steal_fd(&c->pidfd);
     r->io = io_new(c->loop, r->pidfd, IO_READ, on_reapable, r);
