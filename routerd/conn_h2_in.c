@@ -51,6 +51,12 @@ static void gather(struct h2_stream *s)
     c->gather = s;
 }
 
+/* What comes stands behind what came before the tunnel did. */
+static bool waits_for_tunnel(const struct h2_stream *s)
+{
+    return s->tunnel && (s->exchange->state != EXCHANGE_TUNNEL || s->early.bytes > 0);
+}
+
 void conn_h2_send_early(struct h2_stream *s)
 {
     struct worker *worker = s->conn->worker;
@@ -105,7 +111,7 @@ static void end_content(struct h2_stream *s, struct http1_head *trailers)
         conn_h2_reset(s, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
-    if (s->tunnel && (s->exchange->state != EXCHANGE_TUNNEL || s->early.bytes > 0))
+    if (waits_for_tunnel(s))
         return; /* said when the tunnel stands */
     gather(s);
     conn_h2_send_gathered(s->conn, true, trailers);
@@ -150,7 +156,7 @@ static int on_data(
         return 0;
     }
     s->unconsumed += (uint32_t)len;
-    if (s->tunnel && (s->exchange->state != EXCHANGE_TUNNEL || s->early.bytes > 0)) {
+    if (waits_for_tunnel(s)) {
         queue_add(&s->early, &c->worker->blocks, data, len);
         return 0;
     }

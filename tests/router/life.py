@@ -217,18 +217,18 @@ class Router:
                 os.close(self.seen.pop(pid))
         return sorted(self.seen)
 
-    def tell(self, pid, what):
-        if pid in self.seen:
-            signal.pidfd_send_signal(self.seen[pid], what)
+    def kill_left(self):
+        left = self.processes()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.seen[pid], signal.SIGKILL)
+        return left
 
     def stop(self, seconds=15):
         """As KillMode=mixed: the main process is asked, whoever is left when it has ended is killed."""
-        self.tell(self.main, signal.SIGTERM)
+        signal.pidfd_send_signal(self.seen[self.main], signal.SIGTERM)
         eventually("the main process ends", lambda: not self.alive(self.main), seconds)
-        left = self.processes()
-        for pid in left:
-            self.tell(pid, signal.SIGKILL)
-        return left
+        return self.kill_left()
 
     def alive(self, pid):
         if self.child and pid == self.child.pid:
@@ -257,9 +257,7 @@ class Router:
         return text[at.start():at.start() + 8000] if at else ""
 
     def end(self):
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                self.tell(pid, signal.SIGKILL)
+        self.kill_left()
         if self.child:
             self.child.wait()
         for fd in self.seen.values():

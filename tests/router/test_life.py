@@ -5,12 +5,12 @@
     test_life.py --programs=DIR"""
 
 import argparse
-import contextlib
 import os
 import socket
 import sys
 import threading
 import time
+from unittest import mock
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -214,20 +214,10 @@ def who_tried_the_free_endpoint_holds_up_nobody(program, service):
     assert names[:4] == ["later"] * 4 and all(status == b"200" for _, status in answers[:4]), answers
 
 
-@contextlib.contextmanager
 def slow_close(programs, seconds):
-    words = {"LD_PRELOAD": os.path.join(programs, "tests/router/libslow-close.so"), "SLOW_CLOSE": str(seconds),
-             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
-    before = {name: os.environ.get(name) for name in words}
-    os.environ.update(words)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return mock.patch.dict(os.environ, {
+        "LD_PRELOAD": os.path.join(programs, "tests/router/libslow-close.so"), "SLOW_CLOSE": str(seconds),
+        "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
 
 
 def a_kernel_that_is_slow_to_close_a_watch_holds_up_nobody(program, service):
